@@ -2,10 +2,11 @@
  *
  * arena.h: memory that is given back all at once.
  *
- * One arena a request, a message or a record. arena_init costs nothing; chunks are taken as needed up
- * to `max` bytes in all, so that no input decides how much memory is used. Not for two threads.
+ * One arena a request, a message or a record. arena_init costs nothing; chunks are taken as needed
+ * up to `max` bytes in all, so that no input decides how much memory is used. Not for two threads.
  *
- * Life cycle: arena_init, any number of allocations, arena_release (or arena_reset to use it again).
+ * Life cycle: arena_init, any number of allocations, arena_release (or arena_reset to use it
+ * again).
  */
 #ifndef SLUICE_BASE_ARENA_H
 #define SLUICE_BASE_ARENA_H

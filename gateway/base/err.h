@@ -31,8 +31,8 @@ struct err {
 
 #define ERR_INIT ((struct err){.code = ERR_NONE})
 
-/* Sets code and text unless a cause is set already. Always returns false, so that a failing function
- * says `return err_set(err, ERR_NO_SPACE, "...")`. err may be NULL. */
+/* Sets code and text unless a cause is set already. Always returns false, so that a failing
+ * function says `return err_set(err, ERR_NO_SPACE, "...")`. err may be NULL. */
 bool err_set(struct err *err, enum err_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 bool err_vset(struct err *err, enum err_code code, const char *format, va_list args)

@@ -22,6 +22,9 @@ bool num_parse_size(const char *text, uint64_t *ret);
 /* 1536 -> "1.5 KiB". */
 void num_format_size(uint64_t bytes, char *ret, size_t capacity);
 
+/* Bytes of the well-formed UTF-8 character at text, of which `left` may be read; 0: there is none
+ * (malformed, cut, NUL, or nothing left). */
+size_t text_character(const char *text, size_t left);
 /* Well-formed UTF-8 (RFC 3629) without NUL. */
 bool text_is_utf8(const char *text, size_t length);
 /* Copies at most capacity-1 bytes, cut at a whole character, always NUL-terminated; returns whether

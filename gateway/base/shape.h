@@ -14,8 +14,10 @@
  *
  * The third column is the maximum: bytes of a TEXT or BYTES, entries of a list. Fields are only
  * appended: decoding a record of an older version leaves the missing fields zero, of a newer one
- * skips what is beyond. An encoded object is u16 version, u16 count of fields, then each field as
- * the kinds say, little-endian. Decoded text lives in the arena (TEXT is never NULL afterwards).
+ * skips what is beyond; appending a field raises the version, so the same version with another
+ * count of fields is malformed. An encoded object is u16 version, u16 count of fields, then each
+ * field as the kinds say, little-endian. Decoded text lives in the arena (TEXT is never NULL
+ * afterwards).
  */
 #ifndef SLUICE_BASE_SHAPE_H
 #define SLUICE_BASE_SHAPE_H
@@ -90,22 +92,22 @@ struct shape {
 #define SHAPE_TYPE_BYTES struct blob
 
 #define SHAPE_MEMBER(type, kind, name, max, doc) SHAPE_TYPE_##kind name;
-#define SHAPE_STRUCT(type, FIELDS)                                                                 \
-    struct type {                                                                                  \
-        FIELDS(SHAPE_MEMBER, type)                                                                 \
-    };                                                                                             \
+#define SHAPE_STRUCT(type, FIELDS) \
+    struct type {                  \
+        FIELDS(SHAPE_MEMBER, type) \
+    };                             \
     extern const struct shape type##_shape;
 
-#define SHAPE_ROW(type, kind, name, max, doc)                                                      \
+#define SHAPE_ROW(type, kind, name, max, doc) \
     {#name, doc, SHAPE_##kind, offsetof(struct type, name), max},
-#define SHAPE_DEFINE(type, version_number, FIELDS)                                                 \
-    static const struct shape_field type##_fields[] = {FIELDS(SHAPE_ROW, type)};                   \
-    const struct shape type##_shape = {                                                            \
-        .name = #type,                                                                             \
-        .version = version_number,                                                                 \
-        .count = sizeof type##_fields / sizeof type##_fields[0],                                   \
-        .size = sizeof(struct type),                                                               \
-        .fields = type##_fields,                                                                   \
+#define SHAPE_DEFINE(type, version_number, FIELDS)                               \
+    static const struct shape_field type##_fields[] = {FIELDS(SHAPE_ROW, type)}; \
+    const struct shape type##_shape = {                                          \
+        .name = #type,                                                           \
+        .version = version_number,                                               \
+        .count = sizeof type##_fields / sizeof type##_fields[0],                 \
+        .size = sizeof(struct type),                                             \
+        .fields = type##_fields,                                                 \
     };
 
 /* Appends the encoding of *object. A value beyond its max is our bug (CHECK). */
@@ -128,6 +130,8 @@ void shape_json(const struct shape *shape, const void *object, bool open, struct
 void json_text(struct buf *buf, const char *text); /* quoted, escaped */
 void json_pairs(struct buf *buf, const struct text_pairs *pairs);
 
+/* Puts names in ascending order (by byte); false when a name is there twice. */
+bool pairs_sort(struct text_pairs *pairs);
 /* The value of `name`, or NULL. */
 const char *pairs_get(const struct text_pairs *pairs, const char *name);
 

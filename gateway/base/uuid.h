@@ -2,8 +2,8 @@
  *
  * uuid.h: UUIDv7 (RFC 9562 section 5.7): ids that sort by the time they were made.
  *
- * uuid_new is monotonic inside a process (a 12-bit counter in rand_a for the same millisecond) and may
- * be called from any thread.
+ * uuid_new is monotonic inside a process (a 12-bit counter in rand_a for the same millisecond) and
+ * may be called from any thread.
  */
 #ifndef SLUICE_BASE_UUID_H
 #define SLUICE_BASE_UUID_H
