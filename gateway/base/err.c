@@ -52,7 +52,8 @@ static const struct row *row_get(enum err_code code) {
 /* Text longer than an err holds is formatted into room for twice as much, so that cutting at a
  * character is decided on whole characters. What does not even fit there is cut by vsnprintf, and
  * the rest of a broken character goes with the second cut. */
-static void text_format(char ret[ERR_TEXT_MAX], const char *format, va_list args) {
+__attribute__((format(printf, 2, 0))) static void text_format(char ret[ERR_TEXT_MAX],
+                                                              const char *format, va_list args) {
     char room[2 * ERR_TEXT_MAX];
     if (vsnprintf(room, sizeof room, format, args) < 0)
         room[0] = '\0';
