@@ -13,15 +13,17 @@
  *     call returns; what a driver wants to keep it copies.
  *   - Control calls return an enum sluice_status and are idempotent: ids are chosen by the caller,
  *     and the same call twice gives the same result. After any crash the gateway asks again.
- *   - PENDING means: begun, not finished. The gateway asks again with the same ids, at once or after
- *     `retry_after_ms`, until the answer is another one. Work in slices of about 50 ms so that the
- *     runner stays answerable. To cancel, the gateway stops asking and deletes what it asked for:
- *     delete must work on what is half made.
- *   - NOT_FOUND is believed only from a backend that proves to be the right one: every call looks for
- *     the pool's marker first and answers VANISHED or FOREIGN where it is not there or not ours.
+ *   - PENDING means: begun, not finished. The gateway asks again with the same ids, at once or
+ * after `retry_after_ms`, until the answer is another one; where a call has no result to say it in,
+ *     after about 200 ms. Work in slices of about 50 ms so that the runner stays answerable. To
+ *     cancel, the gateway stops asking and deletes what it asked for: delete must work on what is
+ *     half made, and an adoption that is half made loses nothing by it.
+ *   - A result is filled only with OK; with PENDING only its `retry_after_ms` counts.
+ *   - NOT_FOUND is believed only from a backend that proves to be the right one: every call looks
+ * for the pool's marker first and answers VANISHED or FOREIGN where it is not there or not ours.
  *   - Data calls return nothing and end by services->complete(), exactly once, from any thread.
- *   - Which calls may overlap is the thread model's matter (sluice/types.h), enforced by the runner.
- *     In every model control calls that name the same volume never overlap.
+ *   - Which calls may overlap is the thread model's matter (sluice/types.h), enforced by the
+ * runner. In every model control calls that name the same volume never overlap.
  */
 #ifndef SLUICE_DRIVER_H
 #define SLUICE_DRIVER_H
@@ -48,11 +50,11 @@ struct sluice_health_report {
 
 struct sluice_driver {
     uint32_t size;
-    uint32_t abi;         /* SLUICE_ABI that the driver was written against */
-    uint32_t category;    /* enum sluice_category */
-    uint32_t threads;     /* enum sluice_thread_model */
-    const char *name;     /* as in driver.yaml */
-    const char *version;  /* as in driver.yaml */
+    uint32_t abi;        /* SLUICE_ABI that the driver was written against */
+    uint32_t category;   /* enum sluice_category */
+    uint32_t threads;    /* enum sluice_thread_model */
+    const char *name;    /* as in driver.yaml */
+    const char *version; /* as in driver.yaml */
 
     /* Required. Once, before any other call. `settings` is the driver's own bag. What it returns in
      * *ret_driver is handed to every other call of this table and to pool_open. */
@@ -95,15 +97,15 @@ struct sluice_pool {
     uint64_t volume_size_max;  /* bytes */
     uint64_t volume_size_step; /* sizes are rounded up to a multiple of it */
     uint64_t volumes_max;
-    uint64_t snapshots_max;    /* a volume */
-    uint32_t name_max;         /* bytes of a volume's name */
-    uint32_t chain_max;        /* overlays above each other */
-    uint32_t io_align;         /* bytes: offsets and lengths of data calls */
-    uint32_t io_max;           /* bytes of one data call */
-    uint32_t in_flight_max;    /* data calls at once */
+    uint64_t snapshots_max; /* a volume */
+    uint32_t name_max;      /* bytes of a volume's name */
+    uint32_t chain_max;     /* overlays above each other */
+    uint32_t io_align;      /* bytes: offsets and lengths of data calls */
+    uint32_t io_max;        /* bytes of one data call */
+    uint32_t in_flight_max; /* data calls at once */
     uint32_t lanes_max;
-    char formats[64];          /* space-separated: raw qcow2 vhdx native */
-    char protocols[64];        /* space-separated: what access_grant gives: local nfs smb iscsi */
+    char formats[64];   /* space-separated: raw qcow2 vhdx native */
+    char protocols[64]; /* space-separated: what access_grant gives: local nfs smb iscsi */
 };
 
 struct sluice_capacity {
@@ -173,9 +175,9 @@ struct sluice_access_grant {
     uint32_t size;
     uint32_t mode; /* enum sluice_access_mode */
     struct sluice_uuid attachment;
-    struct sluice_uuid volume;   /* or a snapshot, read-only */
-    struct sluice_uuid snapshot; /* zero: the volume itself */
-    const char *host;            /* for messages only */
+    struct sluice_uuid volume;                  /* or a snapshot, read-only */
+    struct sluice_uuid snapshot;                /* zero: the volume itself */
+    const char *host;                           /* for messages only */
     const struct sluice_properties *identities; /* the host's: user, uid, sid, iqn, ... */
 };
 
@@ -257,10 +259,11 @@ struct sluice_storage {
      * our marker: OK. */
     int32_t (*pool_release)(void *pool, struct sluice_call *call);
 
-    /* Required. An id that exists with the same parameters: OK and the same answer. */
+    /* Required. An id that exists with the same parameters: OK and the same answer. A copy or clone
+     * may be larger than its source, the rest reads as zeroes; smaller: INVALID. */
     int32_t (*volume_create)(void *pool, struct sluice_call *call,
                              const struct sluice_volume_create *args, struct sluice_volume *ret);
-    /* Required. Deleting what is not there: OK. */
+    /* Required. Deleting what is not there: OK. Snapshots of the volume stay. */
     int32_t (*volume_delete)(void *pool, struct sluice_call *call,
                              const struct sluice_uuid *volume);
     /* Required. */
@@ -269,19 +272,17 @@ struct sluice_storage {
     /* Required. */
     int32_t (*volume_list)(void *pool, struct sluice_call *call, struct sluice_list *list);
     /* GROW, SHRINK. */
-    int32_t (*volume_resize)(void *pool, struct sluice_call *call,
-                             const struct sluice_uuid *volume, uint64_t size_bytes,
-                             struct sluice_volume *ret);
+    int32_t (*volume_resize)(void *pool, struct sluice_call *call, const struct sluice_uuid *volume,
+                             uint64_t size_bytes, struct sluice_volume *ret);
     /* REVERT. `operation` tells one revert from the next: asked again with the same one, the
      * answer is the same and what was written since is kept. */
-    int32_t (*volume_revert)(void *pool, struct sluice_call *call,
-                             const struct sluice_uuid *volume, const struct sluice_uuid *snapshot,
+    int32_t (*volume_revert)(void *pool, struct sluice_call *call, const struct sluice_uuid *volume,
+                             const struct sluice_uuid *snapshot,
                              const struct sluice_uuid *operation, struct sluice_volume *ret);
     /* ADOPT. `reference` is what the driver calls it: a file below the pool, a LUN. From then on it
      * is the volume `volume`. */
-    int32_t (*volume_adopt)(void *pool, struct sluice_call *call,
-                            const struct sluice_uuid *volume, const char *reference,
-                            const char *name, struct sluice_volume *ret);
+    int32_t (*volume_adopt)(void *pool, struct sluice_call *call, const struct sluice_uuid *volume,
+                            const char *reference, const char *name, struct sluice_volume *ret);
     /* ADOPT. The driver forgets the volume and leaves its bytes; `ret_reference` (SLUICE_PATH_MAX
      * bytes) says where. */
     int32_t (*volume_unmanage)(void *pool, struct sluice_call *call,
@@ -289,21 +290,18 @@ struct sluice_storage {
 
     /* SNAPSHOT. */
     int32_t (*snapshot_create)(void *pool, struct sluice_call *call,
-                               const struct sluice_uuid *volume,
-                               const struct sluice_uuid *snapshot, const char *name,
-                               struct sluice_snapshot *ret);
+                               const struct sluice_uuid *volume, const struct sluice_uuid *snapshot,
+                               const char *name, struct sluice_snapshot *ret);
     int32_t (*snapshot_delete)(void *pool, struct sluice_call *call,
                                const struct sluice_uuid *volume,
                                const struct sluice_uuid *snapshot);
-    int32_t (*snapshot_get)(void *pool, struct sluice_call *call,
-                            const struct sluice_uuid *volume,
+    int32_t (*snapshot_get)(void *pool, struct sluice_call *call, const struct sluice_uuid *volume,
                             const struct sluice_uuid *snapshot, struct sluice_snapshot *ret);
     int32_t (*snapshot_list)(void *pool, struct sluice_call *call, struct sluice_list *list);
 
     /* GRANT. */
     int32_t (*access_grant)(void *pool, struct sluice_call *call,
-                            const struct sluice_access_grant *args,
-                            struct sluice_connection *ret);
+                            const struct sluice_access_grant *args, struct sluice_connection *ret);
     /* GRANT. PENDING until nobody that was granted has it open any more. Revoking what is not
      * granted: OK. */
     int32_t (*access_revoke)(void *pool, struct sluice_call *call,
@@ -311,7 +309,8 @@ struct sluice_storage {
                              const struct sluice_uuid *volume);
 
     /* DATA. Once it succeeds no call of a lower epoch can take effect, not even from a predecessor
-     * that only hangs; an epoch lower than one seen before: STALE. */
+     * that only hangs; an epoch lower than one seen before: STALE. Where the predecessor must let
+     * go first: BUSY. Each success is a handle of its own. A snapshot is opened read-only. */
     int32_t (*data_open)(void *pool, struct sluice_call *call, const struct sluice_data_open *args,
                          struct sluice_data_opened *ret);
     /* DATA. No data call of the handle is under way. */
@@ -327,7 +326,10 @@ struct sluice_storage {
     void (*data_cancel)(void *handle, struct sluice_io *io);
 };
 
-/* The one exported symbol of a driver. */
+/* The one exported symbol of a driver, also where all others are hidden. The table that it returns
+ * lives as long as the library is loaded. */
+#define SLUICE_EXPORT __attribute__((visibility("default")))
+SLUICE_EXPORT const struct sluice_driver *sluice_driver(void);
 typedef const struct sluice_driver *sluice_driver_fn(void);
 #define SLUICE_DRIVER_SYMBOL "sluice_driver"
 

@@ -6,7 +6,8 @@
  * no undefined symbols and a test can hand over a table of its own. A driver compares `size` before
  * it uses a member that came after the version it was written against.
  *
- * Threads: every member may be called from any thread of the driver unless its line says "loop".
+ * The table lives until stop() has returned. Threads: every member may be called from any thread of
+ * the driver; log, fail, progress and event may be called while a lock of the driver is held.
  */
 #ifndef SLUICE_SERVICES_H
 #define SLUICE_SERVICES_H

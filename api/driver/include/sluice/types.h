@@ -72,14 +72,14 @@ enum sluice_log_level {
     SLUICE_LOG_DEBUG = 4,
 };
 
-/* One property of a pool's or a driver's bag, already validated against driver.yaml.
- * kind tells which member holds the value. Secrets arrive like any other value and must never be
- * logged or put into a message. */
+/* One property of a pool's or a driver's bag, already validated against driver.yaml; one that is
+ * not set and has no default is not in the bag. kind tells which member holds the value. Secrets
+ * arrive like any other value and must never be logged or put into a message. */
 enum sluice_property_kind {
-    SLUICE_PROPERTY_STRING = 1, /* text */
-    SLUICE_PROPERTY_NUMBER = 2, /* integer */
+    SLUICE_PROPERTY_STRING = 1,  /* text */
+    SLUICE_PROPERTY_NUMBER = 2,  /* integer */
     SLUICE_PROPERTY_BOOLEAN = 3, /* integer: 0 or 1 */
-    SLUICE_PROPERTY_DATE = 4,   /* integer: seconds since 1970-01-01T00:00:00Z; text as given */
+    SLUICE_PROPERTY_DATE = 4,    /* integer: seconds since 1970-01-01T00:00:00Z; text as given */
 };
 
 struct sluice_property {
