@@ -23,7 +23,7 @@
 
 #define CATALOG_KEY_MAX 500      /* LMDB's compiled limit is 511 */
 #define CATALOG_VALUE_MAX 262144 /* an operation with its parameters is the largest record */
-#define CATALOG_CHANGES_MAX 64   /* in one transaction: a volume with all its index entries */
+#define CATALOG_CHANGES_MAX 128  /* in one transaction: a volume whose 32 labels all change */
 #define CATALOG_WAITING_MAX 8192 /* transactions submitted and not yet committed */
 
 struct uv_loop_s;

@@ -4,7 +4,8 @@
  *
  * Reads answer at once from the catalogue. Every change is an operation: core_submit validates,
  * makes the first commit and calls back when that is durable; the operation then goes on by itself,
- * also over restarts, and ends done, failed (everything undone) or cancelled. All on the loop thread.
+ * also over restarts, and ends done, failed (everything undone) or cancelled. All on the loop
+ * thread.
  *
  * JSON is appended to bufs of the caller. Text in arguments lives as long as the call.
  */
@@ -39,7 +40,7 @@ enum core_kind {
 
 enum core_role { ROLE_NONE, ROLE_VIEWER, ROLE_TENANT, ROLE_OPERATOR, ROLE_ADMIN };
 
-/* Ends the process's names for things: NULL / CORE_KINDS / CORE_NOUNS when there is none. */
+/* Names of things; what is not found is NULL, CORE_KINDS or CORE_NOUNS. */
 const char *core_kind_name(enum core_kind kind);
 enum core_kind core_kind_find(const char *name);
 const struct shape *core_kind_params(enum core_kind kind);
@@ -48,26 +49,29 @@ const char *core_noun_name(enum core_noun noun);
 enum core_noun core_noun_find(const char *singular);
 const char *core_role_name(enum core_role role);
 enum core_role core_role_find(const char *name); /* ROLE_NONE: no such */
+/* Names of all fault points of the engine (base/fault.h), from the table of operations:
+ * core.KIND.accepted, core.KIND.STEP.before|after, core.KIND.finishing|finished|turned|undone. */
+void core_fault_points(void (*each)(void *arg, const char *name), void *arg);
 /* The least role that has the permission; ROLE_NONE: there is no such permission. */
 enum core_role core_permission_role(const char *permission);
 
 /* ---- life ----------------------------------------------------------------------------------- */
 
 struct core_options {
-    const char *state_directory;    /* catalogue and key file */
+    const char *state_directory; /* catalogue and key file */
     const char *const *driver_directories;
     uint32_t driver_directory_count;
-    int super_fd;                   /* socket to sluice-super; owned by the core from here on */
-    uint32_t uid_low, uid_high;     /* for pools' runners */
-    uint64_t map_bytes;             /* of the catalogue, 0: default */
-    uint32_t retry_limit_ms;        /* of a step that fails with a RETRY error, 0: 30,000 */
-    uint32_t keep_operations_s;     /* ended ones, 0: 7 days */
-    uint32_t keep_events_s;         /* 0: 7 days */
+    int super_fd;               /* socket to sluice-super; owned by the core from here on */
+    uint32_t uid_low, uid_high; /* for pools' runners */
+    uint64_t map_bytes;         /* of the catalogue, 0: default */
+    uint32_t retry_limit_ms;    /* of a step that fails with a RETRY error, 0: 30,000 */
+    uint32_t keep_operations_s; /* ended ones, 0: 7 days */
+    uint32_t keep_events_s;     /* 0: 7 days */
 };
 
-/* Opens the catalogue, takes over what runs, recovers operations, starts drivers in order, then pools
- * by name. on_ready: all of that was at least begun, reads and submissions are answered from then on.
- * on_fatal: the gateway cannot go on (the supervisor is gone). */
+/* Opens the catalogue, takes over what runs, recovers operations, starts drivers in order, then
+ * pools by name. on_ready: all of that was at least begun, reads and submissions are answered from
+ * then on. on_fatal: the gateway cannot go on (the supervisor is gone). */
 bool core_open(struct uv_loop_s *loop, const struct core_options *options,
                void (*on_ready)(void *owner), void (*on_fatal)(void *owner, const struct err *err),
                void *owner, struct core **ret, struct err *err);
@@ -100,20 +104,21 @@ struct core_query {
     uint32_t limit;                   /* 1 to CORE_PAGE_MAX */
 };
 #define CORE_PAGE_MAX 500
-/* Appends objects separated by commas (no brackets). ret_next: the token of the next page, "" at the
- * end. An unknown reference in the query is NOT_FOUND; a bad token BAD_REQUEST. A list looks at no more
- * than 10,000 records; where it stops there, the page is short and has a token. */
+/* Appends objects separated by commas (no brackets). ret_next: the token of the next page, "" at
+ * the end. An unknown reference in the query is NOT_FOUND; a bad token BAD_REQUEST. A list looks at
+ * no more than 10,000 records; where it stops there, the page is short and has a token. */
 #define CORE_TOKEN_MAX 160
 bool core_list(struct core *core, enum core_noun noun, const struct core_query *query,
                struct buf *ret_json, char ret_next[CORE_TOKEN_MAX], struct err *err);
 
-/* {"steps":[{"position":1,"driver":"a","version":"1.0.0",...}]}: the order of start, nothing done. */
+/* {"steps":[{"position":1,"driver":"a","version":"1.0.0",...}]}: the order of start, nothing done.
+ */
 bool core_plan(struct core *core, struct buf *ret_json, struct err *err);
 /* The property descriptors of a driver, rendered in a language ("en"). */
 bool core_descriptors(struct core *core, const char *driver, const char *language,
                       struct buf *ret_json, struct err *err);
-/* Volumes that are on the pool's backend and not in the catalogue, or in the catalogue and not there;
- * asks the driver. */
+/* Volumes that are on the pool's backend and not in the catalogue, or in the catalogue and not
+ * there; asks the driver. */
 typedef void core_json_fn(void *arg, struct buf *json, const struct err *err);
 void core_compare(struct core *core, const char *pool, core_json_fn *done, void *arg);
 /* Capacity, asked of the driver now. */
@@ -145,7 +150,7 @@ struct core_accepted {
     uint32_t violation_count;
     const struct core_violation *violations; /* with VALIDATION */
     struct sluice_uuid operation;
-    bool replayed;  /* the key was known: this is the operation of then */
+    bool replayed;      /* the key was known: this is the operation of then */
     const char *secret; /* token_create, first time only: the token */
 };
 /* on_accepted once, never before core_submit returns; what it gets is valid during the call. */
@@ -176,8 +181,8 @@ bool core_cancel(struct core *core, const char *operation, const struct core_pri
 
 /* ---- events --------------------------------------------------------------------------------- */
 
-/* Appends at most `limit` events after number `after`, as JSON objects, one call of `each` an event.
- * GONE: `after` was pruned. ret_last: the last number there is. */
+/* Appends at most `limit` events after number `after`, as JSON objects, one call of `each` an
+ * event. GONE: `after` was pruned. ret_last: the last number there is. */
 typedef void core_event_fn(void *arg, uint64_t number, const char *type, const char *json);
 bool core_events(struct core *core, uint64_t after, uint32_t limit, core_event_fn *each, void *arg,
                  uint64_t *ret_last, struct err *err);

@@ -3,8 +3,8 @@
  * records.h: what the catalogue holds, and what operations are asked with, as shapes.
  *
  * A record's fields are also the members of its JSON in the API, in this order; what the API shows
- * beyond them (a pool's runner, a driver's descriptors) is added by query.c. Fields are only appended.
- * Names of fields are names of the API: openapi.yaml is checked against these lists.
+ * beyond them (a pool's runner, a driver's descriptors) is added by query.c. Fields are only
+ * appended. Names of fields are names of the API: openapi.yaml is checked against these lists.
  */
 #ifndef SLUICE_CORE_RECORDS_H
 #define SLUICE_CORE_RECORDS_H
@@ -16,184 +16,185 @@
 #define RECORD_PROPERTIES_MAX 128
 #define RECORD_IDENTITIES_MAX 16
 
-#define DRIVER_RECORD_FIELDS(F, T)                                                                 \
-    F(T, TEXT, name, 63, "")                                                                       \
-    F(T, TEXT, version, 63, "")                                                                    \
-    F(T, TEXT, category, 15, "network, storage or hypervisor")                                     \
-    F(T, TEXT, state, 15, "lifecycle state")                                                       \
-    F(T, TEXT, wanted, 15, "running, suspended or stopped: what the operator asked for last")      \
-    F(T, TEXT, cause, 511, "why it is failed or blocked")                                          \
-    F(T, TEXT, directory, 1023, "of the unpacked archive")                                         \
+#define DRIVER_RECORD_FIELDS(F, T)                                                            \
+    F(T, TEXT, name, 63, "")                                                                  \
+    F(T, TEXT, version, 63, "")                                                               \
+    F(T, TEXT, category, 15, "network, storage or hypervisor")                                \
+    F(T, TEXT, state, 15, "lifecycle state")                                                  \
+    F(T, TEXT, wanted, 15, "running, suspended or stopped: what the operator asked for last") \
+    F(T, TEXT, cause, 511, "why it is failed or blocked")                                     \
+    F(T, TEXT, directory, 1023, "of the unpacked archive")                                    \
     F(T, TIME, changed_at, 0, "of the last transition")
 
-#define POOL_RECORD_FIELDS(F, T)                                                                   \
-    F(T, UUID, id, 0, "")                                                                          \
-    F(T, TEXT, name, RECORD_NAME_MAX, "unique")                                                    \
-    F(T, TEXT, driver, 63, "name of the driver")                                                   \
-    F(T, TEXT, driver_version, 63, "the version it is bound to")                                   \
-    F(T, TEXT, state, 15, "creating, enabled, disabled, drained, deleting")                        \
-    F(T, PAIRS, properties, RECORD_PROPERTIES_MAX, "without the secret ones")                      \
-    F(T, BYTES, sealed_properties, 65536, "the secret ones, typed pairs, sealed for id")           \
-    F(T, PAIRS, labels, RECORD_LABELS_MAX, "")                                                     \
-    F(T, U32, uid, 0, "account that its runner runs under")                                        \
-    F(T, TIME, created_at, 0, "")                                                                  \
+#define POOL_RECORD_FIELDS(F, T)                                                         \
+    F(T, UUID, id, 0, "")                                                                \
+    F(T, TEXT, name, RECORD_NAME_MAX, "unique")                                          \
+    F(T, TEXT, driver, 63, "name of the driver")                                         \
+    F(T, TEXT, driver_version, 63, "the version it is bound to")                         \
+    F(T, TEXT, state, 15, "creating, enabled, disabled, drained, deleting")              \
+    F(T, PAIRS, properties, RECORD_PROPERTIES_MAX, "without the secret ones")            \
+    F(T, BYTES, sealed_properties, 65536, "the secret ones, typed pairs, sealed for id") \
+    F(T, PAIRS, labels, RECORD_LABELS_MAX, "")                                           \
+    F(T, U32, uid, 0, "account that its runner runs under")                              \
+    F(T, TIME, created_at, 0, "")                                                        \
     F(T, TIME, updated_at, 0, "")
 
-#define VOLUME_RECORD_FIELDS(F, T)                                                                 \
-    F(T, UUID, id, 0, "")                                                                          \
-    F(T, UUID, pool, 0, "")                                                                        \
-    F(T, TEXT, name, RECORD_NAME_MAX, "unique in the pool")                                        \
-    F(T, TEXT, state, 15, "creating, available, deleting")                                         \
-    F(T, U64, size_bytes, 0, "")                                                                   \
-    F(T, U64, used_bytes, 0, "on the backend when last asked")                                     \
-    F(T, TEXT, format, 15, "raw, qcow2, vhdx or native")                                           \
-    F(T, TEXT, source_kind, 15, "none, snapshot or volume")                                        \
-    F(T, UUID, source, 0, "what it was made from")                                                 \
-    F(T, PAIRS, labels, RECORD_LABELS_MAX, "")                                                     \
-    F(T, U32, attachments, 0, "how many there are")                                                \
-    F(T, U32, snapshots, 0, "how many there are")                                                  \
-    F(T, TIME, created_at, 0, "")                                                                  \
+#define VOLUME_RECORD_FIELDS(F, T)                             \
+    F(T, UUID, id, 0, "")                                      \
+    F(T, UUID, pool, 0, "")                                    \
+    F(T, TEXT, name, RECORD_NAME_MAX, "unique in the pool")    \
+    F(T, TEXT, state, 15, "creating, available, deleting")     \
+    F(T, U64, size_bytes, 0, "")                               \
+    F(T, U64, used_bytes, 0, "on the backend when last asked") \
+    F(T, TEXT, format, 15, "raw, qcow2, vhdx or native")       \
+    F(T, TEXT, source_kind, 15, "none, snapshot or volume")    \
+    F(T, UUID, source, 0, "what it was made from")             \
+    F(T, PAIRS, labels, RECORD_LABELS_MAX, "")                 \
+    F(T, U32, attachments, 0, "how many there are")            \
+    F(T, U32, snapshots, 0, "how many there are")              \
+    F(T, TIME, created_at, 0, "")                              \
     F(T, TIME, updated_at, 0, "")
 
-#define SNAPSHOT_RECORD_FIELDS(F, T)                                                               \
-    F(T, UUID, id, 0, "")                                                                          \
-    F(T, UUID, pool, 0, "")                                                                        \
-    F(T, UUID, volume, 0, "of which it is; that one may be gone")                                  \
-    F(T, TEXT, name, RECORD_NAME_MAX, "unique for the volume")                                     \
-    F(T, TEXT, state, 15, "creating, available, deleting")                                         \
-    F(T, U64, size_bytes, 0, "")                                                                   \
-    F(T, U64, used_bytes, 0, "")                                                                   \
-    F(T, PAIRS, labels, RECORD_LABELS_MAX, "")                                                     \
-    F(T, U32, attachments, 0, "how many there are")                                                \
-    F(T, TIME, created_at, 0, "")                                                                  \
+#define SNAPSHOT_RECORD_FIELDS(F, T)                              \
+    F(T, UUID, id, 0, "")                                         \
+    F(T, UUID, pool, 0, "")                                       \
+    F(T, UUID, volume, 0, "of which it is; that one may be gone") \
+    F(T, TEXT, name, RECORD_NAME_MAX, "unique for the volume")    \
+    F(T, TEXT, state, 15, "creating, available, deleting")        \
+    F(T, U64, size_bytes, 0, "")                                  \
+    F(T, U64, used_bytes, 0, "")                                  \
+    F(T, PAIRS, labels, RECORD_LABELS_MAX, "")                    \
+    F(T, U32, attachments, 0, "how many there are")               \
+    F(T, TIME, created_at, 0, "")                                 \
     F(T, TIME, updated_at, 0, "")
 
-#define HOST_RECORD_FIELDS(F, T)                                                                   \
-    F(T, UUID, id, 0, "")                                                                          \
-    F(T, TEXT, name, RECORD_NAME_MAX, "unique")                                                    \
-    F(T, PAIRS, identities, RECORD_IDENTITIES_MAX, "uid, user, ... as drivers want them")          \
-    F(T, PAIRS, labels, RECORD_LABELS_MAX, "")                                                     \
-    F(T, U32, attachments, 0, "how many there are")                                                \
-    F(T, TIME, created_at, 0, "")                                                                  \
+#define HOST_RECORD_FIELDS(F, T)                                                          \
+    F(T, UUID, id, 0, "")                                                                 \
+    F(T, TEXT, name, RECORD_NAME_MAX, "unique")                                           \
+    F(T, PAIRS, identities, RECORD_IDENTITIES_MAX, "uid, user, ... as drivers want them") \
+    F(T, PAIRS, labels, RECORD_LABELS_MAX, "")                                            \
+    F(T, U32, attachments, 0, "how many there are")                                       \
+    F(T, TIME, created_at, 0, "")                                                         \
     F(T, TIME, updated_at, 0, "")
 
-#define ATTACHMENT_RECORD_FIELDS(F, T)                                                             \
-    F(T, UUID, id, 0, "")                                                                          \
-    F(T, UUID, pool, 0, "")                                                                        \
-    F(T, UUID, volume, 0, "")                                                                      \
-    F(T, UUID, snapshot, 0, "null: the volume itself")                                             \
-    F(T, UUID, host, 0, "")                                                                        \
-    F(T, TEXT, mode, 15, "read-only or read-write")                                                \
-    F(T, TEXT, state, 15, "attaching, attached, revoking")                                         \
-    F(T, TEXT, protocol, 15, "")                                                                   \
-    F(T, PAIRS, connection, 16, "how the host opens it")                                           \
-    F(T, TEXT, note, 511, "what the protocol cannot enforce")                                      \
-    F(T, TIME, created_at, 0, "")                                                                  \
+#define ATTACHMENT_RECORD_FIELDS(F, T)                        \
+    F(T, UUID, id, 0, "")                                     \
+    F(T, UUID, pool, 0, "")                                   \
+    F(T, UUID, volume, 0, "")                                 \
+    F(T, UUID, snapshot, 0, "null: the volume itself")        \
+    F(T, UUID, host, 0, "")                                   \
+    F(T, TEXT, mode, 15, "read-only or read-write")           \
+    F(T, TEXT, state, 15, "attaching, attached, revoking")    \
+    F(T, TEXT, protocol, 15, "")                              \
+    F(T, PAIRS, connection, 16, "how the host opens it")      \
+    F(T, TEXT, note, 511, "what the protocol cannot enforce") \
+    F(T, TIME, created_at, 0, "")                             \
     F(T, TIME, updated_at, 0, "")
 
-#define OPERATION_RECORD_FIELDS(F, T)                                                              \
-    F(T, UUID, id, 0, "")                                                                          \
-    F(T, TEXT, kind, 31, "as in operation.def")                                                    \
-    F(T, TEXT, state, 15, "running, undoing, done, failed, cancelled")                             \
-    F(T, TEXT, noun, 15, "of the object")                                                          \
-    F(T, UUID, object, 0, "")                                                                      \
-    F(T, TEXT, object_name, RECORD_NAME_MAX, "for people; a driver's name@version")                \
-    F(T, UUID, pool, 0, "null: none")                                                              \
-    F(T, TEXT, principal, 127, "who asked")                                                        \
-    F(T, U32, error, 0, "err_code; 0: none")                                                       \
-    F(T, TEXT, error_text, 511, "")                                                                \
-    F(T, BYTES, params, 131072, "the kind's params shape, secrets sealed")                         \
-    F(T, BYTES, before, 65536, "the object as it was, for undoing")                                \
-    F(T, TIME, created_at, 0, "")                                                                  \
+#define OPERATION_RECORD_FIELDS(F, T)                                               \
+    F(T, UUID, id, 0, "")                                                           \
+    F(T, TEXT, kind, 31, "as in operation.def")                                     \
+    F(T, TEXT, state, 15, "running, undoing, done, failed, cancelled")              \
+    F(T, TEXT, noun, 15, "of the object")                                           \
+    F(T, UUID, object, 0, "")                                                       \
+    F(T, TEXT, object_name, RECORD_NAME_MAX, "for people; a driver's name@version") \
+    F(T, UUID, pool, 0, "null: none")                                               \
+    F(T, TEXT, principal, 127, "who asked")                                         \
+    F(T, U32, error, 0, "err_code; 0: none")                                        \
+    F(T, TEXT, error_text, 511, "")                                                 \
+    F(T, BYTES, params, 131072, "the kind's params shape, secrets sealed")          \
+    F(T, BYTES, before, 65536, "the object as it was, for undoing")                 \
+    F(T, TIME, created_at, 0, "")                                                   \
     F(T, TIME, ended_at, 0, "")
 
-#define EVENT_RECORD_FIELDS(F, T)                                                                  \
-    F(T, TEXT, type, 63, "volume.created, pool.health, ...")                                       \
-    F(T, TEXT, noun, 15, "")                                                                       \
-    F(T, UUID, object, 0, "")                                                                      \
-    F(T, TEXT, object_name, RECORD_NAME_MAX, "")                                                   \
-    F(T, UUID, pool, 0, "")                                                                        \
-    F(T, UUID, operation, 0, "")                                                                   \
-    F(T, TEXT, principal, 127, "")                                                                 \
-    F(T, TEXT, text, 511, "for people")                                                            \
+#define EVENT_RECORD_FIELDS(F, T)                            \
+    F(T, TEXT, type, 63, "volume.created, pool.health, ...") \
+    F(T, TEXT, noun, 15, "")                                 \
+    F(T, UUID, object, 0, "")                                \
+    F(T, TEXT, object_name, RECORD_NAME_MAX, "")             \
+    F(T, UUID, pool, 0, "")                                  \
+    F(T, UUID, operation, 0, "")                             \
+    F(T, TEXT, principal, 127, "")                           \
+    F(T, TEXT, text, 511, "for people")                      \
     F(T, TIME, at, 0, "")
 
-#define TOKEN_RECORD_FIELDS(F, T)                                                                  \
-    F(T, UUID, id, 0, "")                                                                          \
-    F(T, TEXT, name, RECORD_NAME_MAX, "unique")                                                    \
-    F(T, TEXT, role, 15, "viewer, tenant, operator, admin")                                        \
-    F(T, BYTES, hash, 32, "SHA-256 of the token")                                                  \
+#define TOKEN_RECORD_FIELDS(F, T)                           \
+    F(T, UUID, id, 0, "")                                   \
+    F(T, TEXT, name, RECORD_NAME_MAX, "unique")             \
+    F(T, TEXT, role, 15, "viewer, tenant, operator, admin") \
+    F(T, BYTES, hash, 32, "SHA-256 of the token")           \
     F(T, TIME, created_at, 0, "")
 
-#define KEY_RECORD_FIELDS(F, T)                                                                    \
-    F(T, BYTES, request_hash, 32, "")                                                              \
-    F(T, UUID, operation, 0, "")                                                                   \
+#define KEY_RECORD_FIELDS(F, T)       \
+    F(T, BYTES, request_hash, 32, "") \
+    F(T, UUID, operation, 0, "")      \
     F(T, TIME, created_at, 0, "")
 
-/* ---- what operations are asked with; TARGET is the object that the URL names ------------------ */
+/* ---- what operations are asked with; TARGET is the object that the URL names ------------------
+ */
 #define PARAMS_TARGET(F, T) F(T, TEXT, target, 600, "id, or name as core_resolve takes it")
 #define DRIVER_SCAN_PARAMS(F, T) F(T, BOOL, reserved, 0, "")
-#define POOL_CREATE_PARAMS(F, T)                                                                   \
-    F(T, TEXT, name, RECORD_NAME_MAX, "no ':' or '@'")                                             \
-    F(T, TEXT, driver, 63, "")                                                                     \
-    F(T, TEXT, driver_version, 127, "a version or range; empty: the highest that runs")            \
-    F(T, PAIRS, properties, RECORD_PROPERTIES_MAX, "")                                             \
-    F(T, PAIRS, labels, RECORD_LABELS_MAX, "")                                                     \
-    F(T, U32, uid, 0, "0: the lowest free one")                                                    \
+#define POOL_CREATE_PARAMS(F, T)                                                        \
+    F(T, TEXT, name, RECORD_NAME_MAX, "no ':' or '@'")                                  \
+    F(T, TEXT, driver, 63, "")                                                          \
+    F(T, TEXT, driver_version, 127, "a version or range; empty: the highest that runs") \
+    F(T, PAIRS, properties, RECORD_PROPERTIES_MAX, "")                                  \
+    F(T, PAIRS, labels, RECORD_LABELS_MAX, "")                                          \
+    F(T, U32, uid, 0, "0: the lowest free one")                                         \
     F(T, BOOL, take_over, 0, "replace another pool's marker")
-#define POOL_UPDATE_PARAMS(F, T)                                                                   \
-    PARAMS_TARGET(F, T)                                                                            \
-    F(T, PAIRS, properties, RECORD_PROPERTIES_MAX, "those to change; an empty value removes")      \
+#define POOL_UPDATE_PARAMS(F, T)                                                              \
+    PARAMS_TARGET(F, T)                                                                       \
+    F(T, PAIRS, properties, RECORD_PROPERTIES_MAX, "those to change; an empty value removes") \
     F(T, PAIRS, labels, RECORD_LABELS_MAX, "likewise")
-#define POOL_UPGRADE_PARAMS(F, T)                                                                  \
-    PARAMS_TARGET(F, T)                                                                            \
+#define POOL_UPGRADE_PARAMS(F, T) \
+    PARAMS_TARGET(F, T)           \
     F(T, TEXT, driver_version, 127, "a version or range")
-#define POOL_DELETE_PARAMS(F, T)                                                                   \
-    PARAMS_TARGET(F, T)                                                                            \
+#define POOL_DELETE_PARAMS(F, T) \
+    PARAMS_TARGET(F, T)          \
     F(T, BOOL, forget, 0, "drop the pool and its objects from the catalogue, backend untouched")
-#define VOLUME_CREATE_PARAMS(F, T)                                                                 \
-    F(T, TEXT, pool, 300, "id or name")                                                            \
-    F(T, TEXT, name, RECORD_NAME_MAX, "")                                                          \
-    F(T, U64, size_bytes, 0, "0: that of the source")                                              \
-    F(T, TEXT, format, 15, "empty: the pool's first")                                              \
-    F(T, TEXT, source_snapshot, 600, "")                                                           \
-    F(T, TEXT, source_volume, 600, "")                                                             \
+#define VOLUME_CREATE_PARAMS(F, T)                    \
+    F(T, TEXT, pool, 300, "id or name")               \
+    F(T, TEXT, name, RECORD_NAME_MAX, "")             \
+    F(T, U64, size_bytes, 0, "0: that of the source") \
+    F(T, TEXT, format, 15, "empty: the pool's first") \
+    F(T, TEXT, source_snapshot, 600, "")              \
+    F(T, TEXT, source_volume, 600, "")                \
     F(T, PAIRS, labels, RECORD_LABELS_MAX, "")
-#define LABELS_UPDATE_PARAMS(F, T)                                                                 \
-    PARAMS_TARGET(F, T)                                                                            \
-    F(T, TEXT, name, RECORD_NAME_MAX, "empty: as it is")                                           \
+#define LABELS_UPDATE_PARAMS(F, T)                       \
+    PARAMS_TARGET(F, T)                                  \
+    F(T, TEXT, name, RECORD_NAME_MAX, "empty: as it is") \
     F(T, PAIRS, labels, RECORD_LABELS_MAX, "those to change; an empty value removes")
-#define VOLUME_RESIZE_PARAMS(F, T)                                                                 \
-    PARAMS_TARGET(F, T)                                                                            \
-    F(T, U64, size_bytes, 0, "")                                                                   \
+#define VOLUME_RESIZE_PARAMS(F, T) \
+    PARAMS_TARGET(F, T)            \
+    F(T, U64, size_bytes, 0, "")   \
     F(T, BOOL, shrink, 0, "allow less than now: what is beyond is lost")
-#define VOLUME_REVERT_PARAMS(F, T)                                                                 \
-    PARAMS_TARGET(F, T)                                                                            \
+#define VOLUME_REVERT_PARAMS(F, T) \
+    PARAMS_TARGET(F, T)            \
     F(T, TEXT, snapshot, 600, "")
-#define VOLUME_ADOPT_PARAMS(F, T)                                                                  \
-    F(T, TEXT, pool, 300, "")                                                                      \
-    F(T, TEXT, name, RECORD_NAME_MAX, "")                                                          \
-    F(T, TEXT, reference, 1023, "what the driver calls it")                                        \
+#define VOLUME_ADOPT_PARAMS(F, T)                           \
+    F(T, TEXT, pool, 300, "")                               \
+    F(T, TEXT, name, RECORD_NAME_MAX, "")                   \
+    F(T, TEXT, reference, 1023, "what the driver calls it") \
     F(T, PAIRS, labels, RECORD_LABELS_MAX, "")
-#define SNAPSHOT_CREATE_PARAMS(F, T)                                                               \
-    F(T, TEXT, volume, 600, "")                                                                    \
-    F(T, TEXT, name, RECORD_NAME_MAX, "")                                                          \
+#define SNAPSHOT_CREATE_PARAMS(F, T)      \
+    F(T, TEXT, volume, 600, "")           \
+    F(T, TEXT, name, RECORD_NAME_MAX, "") \
     F(T, PAIRS, labels, RECORD_LABELS_MAX, "")
-#define HOST_CREATE_PARAMS(F, T)                                                                   \
-    F(T, TEXT, name, RECORD_NAME_MAX, "")                                                          \
-    F(T, PAIRS, identities, RECORD_IDENTITIES_MAX, "")                                             \
+#define HOST_CREATE_PARAMS(F, T)                       \
+    F(T, TEXT, name, RECORD_NAME_MAX, "")              \
+    F(T, PAIRS, identities, RECORD_IDENTITIES_MAX, "") \
     F(T, PAIRS, labels, RECORD_LABELS_MAX, "")
-#define HOST_UPDATE_PARAMS(F, T)                                                                   \
-    PARAMS_TARGET(F, T)                                                                            \
-    F(T, PAIRS, identities, RECORD_IDENTITIES_MAX, "those to change; an empty value removes")      \
+#define HOST_UPDATE_PARAMS(F, T)                                                              \
+    PARAMS_TARGET(F, T)                                                                       \
+    F(T, PAIRS, identities, RECORD_IDENTITIES_MAX, "those to change; an empty value removes") \
     F(T, PAIRS, labels, RECORD_LABELS_MAX, "likewise")
-#define ATTACHMENT_CREATE_PARAMS(F, T)                                                             \
-    F(T, TEXT, volume, 600, "")                                                                    \
-    F(T, TEXT, snapshot, 600, "instead of a volume: read-only")                                    \
-    F(T, TEXT, host, 300, "")                                                                      \
+#define ATTACHMENT_CREATE_PARAMS(F, T)                          \
+    F(T, TEXT, volume, 600, "")                                 \
+    F(T, TEXT, snapshot, 600, "instead of a volume: read-only") \
+    F(T, TEXT, host, 300, "")                                   \
     F(T, TEXT, mode, 15, "read-only or read-write")
-#define TOKEN_CREATE_PARAMS(F, T)                                                                  \
-    F(T, TEXT, name, RECORD_NAME_MAX, "")                                                          \
+#define TOKEN_CREATE_PARAMS(F, T)         \
+    F(T, TEXT, name, RECORD_NAME_MAX, "") \
     F(T, TEXT, role, 15, "")
 
 SHAPE_STRUCT(driver_record, DRIVER_RECORD_FIELDS)
