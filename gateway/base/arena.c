@@ -14,9 +14,10 @@
 #include "base/check.h"
 
 #define ARENA_ALIGN 16
-#define CHUNK_MIN 1024  /* most requests need no second chunk of that size */
-#define CHUNK_MAX 65536 /* chunks double up to here; a bigger one is made only for one big object \
-                         */
+#define CHUNK_MIN 1024 /* most requests need no second chunk of that size */
+#define CHUNK_MAX                                                                   \
+    65536 /* chunks double up to here; a bigger one is made only for one big object \
+           */
 
 struct arena_chunk {
     struct arena_chunk *older;

@@ -88,6 +88,7 @@ static bool rule_matches(const struct rule *rule, const char *name) {
 
 bool fault_point(const char *name) {
     CHECK(pthread_once(&rules_once, rules_read) == 0);
+    bool failed = false;
     for (size_t i = 0; i < rules_count; i++) {
         struct rule *rule = &rules[i];
         if (!rule_matches(rule, name) || atomic_fetch_add(&rule->passed, 1) + 1 != rule->nth)
@@ -101,10 +102,11 @@ bool fault_point(const char *name) {
             kill(getpid(), SIGSTOP);
             break;
         case ACTION_FAIL:
-            return true;
+            failed = true; /* the other rules count this passage too */
+            break;
         }
     }
-    return false;
+    return failed;
 }
 
 #else
