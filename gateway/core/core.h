@@ -31,7 +31,7 @@ enum core_noun {
 
 enum core_kind {
 #define OPERATION(id, kind, noun, shape, sentence) KIND_##id,
-#define STEP(id, step, sentence)
+#define STEP(id, step, undo, sentence)
 #include "core/operation.def"
 #undef OPERATION
 #undef STEP
@@ -50,7 +50,8 @@ enum core_noun core_noun_find(const char *singular);
 const char *core_role_name(enum core_role role);
 enum core_role core_role_find(const char *name); /* ROLE_NONE: no such */
 /* Names of all fault points of the engine (base/fault.h), from the table of operations:
- * core.KIND.accepted, core.KIND.STEP.before|after, core.KIND.finishing|finished|turned|undone. */
+ * core.KIND.accepted, core.KIND.STEP.before|after|undo_before|undo_after,
+ * core.KIND.finishing|finished|turned|undone. */
 void core_fault_points(void (*each)(void *arg, const char *name), void *arg);
 /* The least role that has the permission; ROLE_NONE: there is no such permission. */
 enum core_role core_permission_role(const char *permission);

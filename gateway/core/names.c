@@ -14,7 +14,7 @@ static const struct {
     const struct shape *params;
 } kinds[] = {
 #define OPERATION(id, kind, noun, shape, sentence) {kind, CORE_##noun, &shape##_shape},
-#define STEP(id, step, sentence)
+#define STEP(id, step, undo, sentence)
 #include "core/operation.def"
 #undef OPERATION
 #undef STEP
@@ -97,10 +97,10 @@ static void each_named(void (*each)(void *arg, const char *name), void *arg, con
 
 void core_fault_points(void (*each)(void *arg, const char *name), void *arg) {
     static const struct {
-        const char *kind, *step;
+        const char *kind, *step, *undo;
     } rows[] = {
-#define OPERATION(id, kind, noun, shape, sentence) {kind, NULL},
-#define STEP(id, step, sentence) {NULL, #step},
+#define OPERATION(id, kind, noun, shape, sentence) {kind, NULL, NULL},
+#define STEP(id, step, undo, sentence) {NULL, #step, #undo},
 #include "core/operation.def"
 #undef OPERATION
 #undef STEP
@@ -120,6 +120,10 @@ void core_fault_points(void (*each)(void *arg, const char *name), void *arg) {
         } else {
             each_named(each, arg, kind, rows[i].step, "before");
             each_named(each, arg, kind, rows[i].step, "after");
+            if (strcmp(rows[i].undo, "UNDO") == 0) {
+                each_named(each, arg, kind, rows[i].step, "undo_before");
+                each_named(each, arg, kind, rows[i].step, "undo_after");
+            }
         }
     }
 }
