@@ -248,7 +248,7 @@ static int32_t volume_create(void *argument, struct sluice_call *call,
     disk->size_bytes = disk->created_bytes = args->size_bytes;
     disk->source_kind = args->source_kind;
     disk->source = args->source;
-    strcpy(disk->name, args->name); /* check_request measured it */
+    memcpy(disk->name, args->name, strlen(args->name) + 1); /* check_request measured it */
     disk->map = source != NULL ? map_share(source->map) : NULL;
     status = publish(pool, call, &pool->volumes, disk);
     if (status == SLUICE_OK) {
@@ -265,7 +265,7 @@ static int32_t volume_delete(void *argument, struct sluice_call *call,
 
 static int32_t volume_get(void *pool, struct sluice_call *call, const struct sluice_uuid *volume,
                           struct sluice_volume *ret) {
-    struct disk *disk;
+    struct disk *disk = NULL;
     int32_t status = find_volume(pool, call, volume, &disk);
     if (status == SLUICE_OK) {
         tell_volume(disk, ret);
@@ -277,7 +277,7 @@ static int32_t volume_resize(void *argument, struct sluice_call *call,
                              const struct sluice_uuid *volume, uint64_t size_bytes,
                              struct sluice_volume *ret) {
     struct pool *pool = argument;
-    struct disk *disk;
+    struct disk *disk = NULL;
     int32_t status = find_volume(pool, call, volume, &disk);
     if (status != SLUICE_OK) {
         return status;
@@ -316,7 +316,7 @@ static int32_t volume_revert(void *argument, struct sluice_call *call,
                              const struct sluice_uuid *volume, const struct sluice_uuid *snapshot,
                              const struct sluice_uuid *operation, struct sluice_volume *ret) {
     struct pool *pool = argument;
-    struct disk *disk;
+    struct disk *disk = NULL;
     int32_t status = find_volume(pool, call, volume, &disk);
     if (status != SLUICE_OK) {
         return status;
@@ -387,7 +387,7 @@ static int32_t snapshot_create(void *argument, struct sluice_call *call,
     disk->id = *snapshot;
     disk->volume = *volume;
     disk->size_bytes = disk->created_bytes = source->size_bytes;
-    strcpy(disk->name, name); /* measured above */
+    memcpy(disk->name, name, strlen(name) + 1); /* measured above */
     disk->map = map_share(source->map);
     status = publish(pool, call, &pool->snapshots, disk);
     if (status == SLUICE_OK) {
@@ -406,7 +406,7 @@ static int32_t snapshot_delete(void *argument, struct sluice_call *call,
 
 static int32_t snapshot_get(void *pool, struct sluice_call *call, const struct sluice_uuid *volume,
                             const struct sluice_uuid *snapshot, struct sluice_snapshot *ret) {
-    struct disk *disk;
+    struct disk *disk = NULL;
     int32_t status = find_snapshot(pool, call, volume, snapshot, &disk);
     if (status == SLUICE_OK) {
         tell_snapshot(disk, ret);
