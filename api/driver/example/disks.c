@@ -232,7 +232,7 @@ static int32_t volume_create(void *argument, struct sluice_call *call,
         tell_volume(disk, ret);
         return SLUICE_OK;
     }
-    struct disk *source;
+    struct disk *source = NULL;
     status = find_source(pool, call, args, &source);
     if (status != SLUICE_OK) {
         return status;
@@ -325,7 +325,7 @@ static int32_t volume_revert(void *argument, struct sluice_call *call,
         tell_volume(disk, ret);
         return SLUICE_OK;
     }
-    struct disk *source;
+    struct disk *source = NULL;
     status = find_snapshot(pool, call, volume, snapshot, &source);
     if (status != SLUICE_OK) {
         return status;
@@ -374,7 +374,7 @@ static int32_t snapshot_create(void *argument, struct sluice_call *call,
         tell_snapshot(disk, ret);
         return SLUICE_OK;
     }
-    struct disk *source;
+    struct disk *source = NULL;
     status = find_volume(pool, call, volume, &source);
     if (status != SLUICE_OK) {
         return status;
