@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * data.h: data calls on a volume's disk file.
+ *
+ * The fence: data_open takes an OFD lock of the whole file on the very description that the I/O
+ * goes through, so it lasts exactly as long as I/O through it is possible, and writes the epoch
+ * into the volume's record while it holds the lock. A successor gets BUSY until the predecessor's
+ * last descriptor is closed. Threads: calls on one handle overlap; a handle is never changed after
+ * it was opened.
+ */
+#ifndef POSIX_DATA_H
+#define POSIX_DATA_H
+
+#include <sluice/driver.h>
+
+int32_t data_open(void *pool, struct sluice_call *call, const struct sluice_data_open *args,
+                  struct sluice_data_opened *ret);
+void data_close(void *handle);
+void data_read(void *handle, struct sluice_io *io);
+void data_write(void *handle, struct sluice_io *io);
+void data_flush(void *handle, struct sluice_io *io);
+void data_write_zeroes(void *handle, struct sluice_io *io);
+void data_trim(void *handle, struct sluice_io *io);
+void data_extents(void *handle, struct sluice_io *io);
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * step.c: see step.h.
+ */
+#include "step.h"
+
+#ifdef SLUICE_WITH_FAULTS
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+void step_pass(enum step step, const char *name) {
+    static atomic_ulong passages[STEP_COUNT];
+    const char *at = getenv("SLUICE_FAULTS");
+    size_t length = strlen(name);
+    for (; at != NULL; at = strchr(at, ',')) {
+        at += *at == ',';
+        if (strncmp(at, name, length) != 0 || strncmp(at + length, "=kill", 5) != 0) {
+            continue;
+        }
+        const char *rest = at + length + 5;
+        unsigned long wanted = *rest == '@' ? strtoul(rest + 1, NULL, 10) : 1;
+        if (atomic_fetch_add(&passages[step], 1) + 1 == wanted) {
+            raise(SIGKILL);
+        }
+        return;
+    }
+}
+
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * step.h: the places where tests kill the driver (step.def).
+ *
+ * STEP(name) is compiled out unless the build has fault points. With them, the environment variable
+ * SLUICE_FAULTS holds "posix.name=kill[@N]" entries separated by commas, as everywhere in Sluice;
+ * the Nth passage (default 1) of that step ends the process by SIGKILL. A driver links nothing of
+ * the gateway, so it reads them by itself.
+ */
+#ifndef POSIX_STEP_H
+#define POSIX_STEP_H
+
+enum step {
+#define POSIX_STEP(name) STEP_##name,
+#include "step.def"
+#undef POSIX_STEP
+    STEP_COUNT
+};
+
+#ifdef SLUICE_WITH_FAULTS
+#define STEP(name) step_pass(STEP_##name, "posix." #name)
+void step_pass(enum step step, const char *name);
+#else
+#define STEP(name) ((void)0)
+#endif
+
+#endif
