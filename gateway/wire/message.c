@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * message.c: the table of messages expanded from message.def, and the codec over it.
+ */
+#include "wire/message.h"
+
+#include <string.h>
+
+#include "base/check.h"
+
+SHAPE_DEFINE(wire_nothing, 1, WIRE_NOTHING_FIELDS)
+SHAPE_DEFINE(wire_hello, 1, WIRE_HELLO_FIELDS)
+SHAPE_DEFINE(wire_load, 1, WIRE_LOAD_FIELDS)
+SHAPE_DEFINE(wire_loaded, 1, WIRE_LOADED_FIELDS)
+SHAPE_DEFINE(wire_refused, 1, WIRE_REFUSED_FIELDS)
+SHAPE_DEFINE(wire_resume, 1, WIRE_RESUME_FIELDS)
+SHAPE_DEFINE(wire_resumed, 1, WIRE_RESUMED_FIELDS)
+SHAPE_DEFINE(wire_ping, 1, WIRE_PING_FIELDS)
+SHAPE_DEFINE(wire_pong, 1, WIRE_PONG_FIELDS)
+SHAPE_DEFINE(wire_reply, 1, WIRE_REPLY_FIELDS)
+SHAPE_DEFINE(wire_event, 1, WIRE_EVENT_FIELDS)
+SHAPE_DEFINE(wire_log, 1, WIRE_LOG_FIELDS)
+SHAPE_DEFINE(wire_stop, 1, WIRE_STOP_FIELDS)
+SHAPE_DEFINE(wire_bye, 1, WIRE_BYE_FIELDS)
+SHAPE_DEFINE(wire_health, 1, WIRE_HEALTH_FIELDS)
+SHAPE_DEFINE(wire_configure, 1, WIRE_CONFIGURE_FIELDS)
+SHAPE_DEFINE(wire_pool_open, 1, WIRE_POOL_OPEN_FIELDS)
+SHAPE_DEFINE(wire_pool, 1, WIRE_POOL_FIELDS)
+SHAPE_DEFINE(wire_capacity, 1, WIRE_CAPACITY_FIELDS)
+SHAPE_DEFINE(wire_volume_create, 1, WIRE_VOLUME_CREATE_FIELDS)
+SHAPE_DEFINE(wire_volume_id, 1, WIRE_VOLUME_ID_FIELDS)
+SHAPE_DEFINE(wire_volume, 1, WIRE_VOLUME_FIELDS)
+SHAPE_DEFINE(wire_list, 1, WIRE_LIST_FIELDS)
+SHAPE_DEFINE(wire_page, 1, WIRE_PAGE_FIELDS)
+SHAPE_DEFINE(wire_volume_resize, 1, WIRE_VOLUME_RESIZE_FIELDS)
+SHAPE_DEFINE(wire_volume_revert, 1, WIRE_VOLUME_REVERT_FIELDS)
+SHAPE_DEFINE(wire_volume_adopt, 1, WIRE_VOLUME_ADOPT_FIELDS)
+SHAPE_DEFINE(wire_reference, 1, WIRE_REFERENCE_FIELDS)
+SHAPE_DEFINE(wire_snapshot_create, 1, WIRE_SNAPSHOT_CREATE_FIELDS)
+SHAPE_DEFINE(wire_snapshot_id, 1, WIRE_SNAPSHOT_ID_FIELDS)
+SHAPE_DEFINE(wire_snapshot, 1, WIRE_SNAPSHOT_FIELDS)
+SHAPE_DEFINE(wire_access_grant, 1, WIRE_ACCESS_GRANT_FIELDS)
+SHAPE_DEFINE(wire_access_revoke, 1, WIRE_ACCESS_REVOKE_FIELDS)
+SHAPE_DEFINE(wire_connection, 1, WIRE_CONNECTION_FIELDS)
+
+#define BODY_OFFSET WIRE_HEADER_SIZE
+#define LENGTH_OFFSET 4
+
+static const struct wire_row rows[WIRE_NUMBERS] = {
+#define WIRE_MESSAGE(NAME, number, side, when, shape, sentence) \
+    [number] = {.name = #NAME, .sender = WIRE_##side, .states = when, .body = &shape##_shape},
+#define WIRE_CALL(NAME, number, when, args, answer, volume, sentence) \
+    [number] = {.name = #NAME,                                        \
+                .sender = WIRE_GATEWAY,                               \
+                .states = when,                                       \
+                .body = &args##_shape,                                \
+                .result = &answer##_shape,                            \
+                .serial = WIRE_SERIAL_##volume},
+#include "wire/message.def"
+#undef WIRE_MESSAGE
+#undef WIRE_CALL
+};
+
+const struct wire_row *wire_row(uint16_t number) {
+    return number < WIRE_NUMBERS && rows[number].name != NULL ? &rows[number] : NULL;
+}
+
+const char *wire_state_name(unsigned state) {
+    switch (state) {
+    case S_NEW:
+        return "new";
+    case S_READY:
+        return "ready";
+    case S_LOADING:
+        return "loading";
+    case S_LOADED:
+        return "loaded";
+    case S_OPEN:
+        return "open";
+    case S_CLOSING:
+        return "closing";
+    default:
+        return "unknown";
+    }
+}
+
+/* A call and its REPLY carry an id, nothing else does. */
+static bool carries_call_id(uint16_t number, const struct wire_row *row) {
+    return row->result != NULL || number == WIRE_REPLY;
+}
+
+void wire_encode(uint16_t number, uint64_t call_id, const void *body, struct buf *buf) {
+    const struct wire_row *row = wire_row(number);
+    CHECK(row != NULL);
+    CHECK(buf->length == 0 && buf->max <= WIRE_PACKET_MAX);
+    CHECK((call_id != 0) == carries_call_id(number, row));
+    buf_put_u16(buf, WIRE_MAGIC);
+    buf_put_u16(buf, number);
+    buf_put_u32(buf, 0); /* known when the body is there */
+    buf_put_u64(buf, call_id);
+    shape_encode(row->body, body, buf);
+    if (buf->overflow)
+        return;
+    size_t length = buf->length - BODY_OFFSET;
+    for (size_t i = 0; i < 4; i++)
+        buf->at[LENGTH_OFFSET + i] = (uint8_t)(length >> (8 * i));
+}
+
+static bool breach(struct err *err, const char *what, const struct wire_row *row) {
+    return err_set(err, ERR_PROTOCOL, "%s%s%s", what, row != NULL ? ": " : "",
+                   row != NULL ? row->name : "");
+}
+
+bool wire_decode(const void *packet, size_t length, enum wire_sender from, unsigned state,
+                 struct arena *arena, struct wire_packet *ret, struct err *err) {
+    if (length < WIRE_HEADER_SIZE || length > WIRE_PACKET_MAX)
+        return err_set(err, ERR_PROTOCOL, "a packet of %zu bytes", length);
+    struct reader reader;
+    reader_init(&reader, packet, length);
+    if (reader_u16(&reader) != WIRE_MAGIC)
+        return breach(err, "a packet without the magic", NULL);
+    uint16_t number = reader_u16(&reader);
+    const struct wire_row *row = wire_row(number);
+    if (row == NULL)
+        return err_set(err, ERR_PROTOCOL, "no message has the number %u", number);
+    if (reader_u32(&reader) != length - WIRE_HEADER_SIZE)
+        return breach(err, "the length in the header is not that of the body", row);
+    uint64_t call_id = reader_u64(&reader);
+    if (row->sender != from)
+        return breach(err, "a message of the other side", row);
+    if ((row->states & state) == 0)
+        return err_set(err, ERR_PROTOCOL, "%s is not permitted in state %s", row->name,
+                       wire_state_name(state));
+    if ((call_id != 0) != carries_call_id(number, row))
+        return breach(err, call_id != 0 ? "a call id where none belongs" : "no call id", row);
+
+    void *body = arena_alloc(arena, row->body->size);
+    struct err cause = ERR_INIT;
+    if (body == NULL)
+        return breach(err, "no memory for a message", row);
+    if (!shape_decode(row->body, reader.at, reader.left, arena, body, &cause))
+        return err_set(err, ERR_PROTOCOL, "%s: %s", row->name, cause.text);
+    *ret = (struct wire_packet){.number = number, .row = row, .call_id = call_id, .body = body};
+    return true;
+}
+
+unsigned wire_next_state(unsigned state, uint16_t number, uint16_t replied_call, uint32_t status) {
+    switch (number) {
+    case WIRE_HELLO:
+        return S_READY;
+    case WIRE_LOAD:
+        return S_LOADING;
+    case WIRE_LOADED:
+        return S_LOADED;
+    case WIRE_REFUSED:
+    case WIRE_STOP:
+        return S_CLOSING;
+    case WIRE_REPLY:
+        return state == S_LOADED && replied_call == WIRE_POOL_OPEN && status == SLUICE_OK ? S_OPEN
+                                                                                          : state;
+    default:
+        return state;
+    }
+}
