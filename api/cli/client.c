@@ -128,6 +128,7 @@ bool client_open(const struct client_options *options, struct client **ret, stru
     curl_easy_setopt(client->curl, CURLOPT_NOPROXY, "localhost,127.0.0.1,::1");
     curl_easy_setopt(client->curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(client->curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(client->curl, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(client->curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
     curl_easy_setopt(client->curl, CURLOPT_ERRORBUFFER, client->trouble);
     curl_easy_setopt(client->curl, CURLOPT_USERAGENT, "sluice");
@@ -152,6 +153,19 @@ void client_close(struct client *client) {
 
 void client_answer_release(struct client_answer *answer) {
     buf_release(&answer->body);
+}
+
+json_t *client_answer_json(const struct client_answer *answer) {
+    const char *text = (const char *)answer->body.at;
+    json_error_t error;
+    json_t *json = json_loadb(text, answer->body.length, 0, &error);
+    /* "Without limit" may be the largest 64-bit number, and jansson's integers have a sign. */
+    if (json == NULL && json_error_code(&error) == json_error_numeric_overflow)
+        json = json_loadb(text, answer->body.length, JSON_DECODE_INT_AS_REAL, &error);
+    if (json_is_object(json))
+        return json;
+    json_decref(json);
+    return NULL;
 }
 
 /* ---- one try -------------------------------------------------------------------------------- */

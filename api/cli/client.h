@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <jansson.h>
+
 #include "base/buf.h"
 #include "base/err.h"
 
@@ -62,6 +64,8 @@ enum client_result {
 enum client_result client_ask(struct client *client, const struct client_request *request,
                               struct client_answer *ret, struct err *err);
 void client_answer_release(struct client_answer *answer);
+/* The body as an object, of which the caller has a reference; NULL: it is none. */
+json_t *client_answer_json(const struct client_answer *answer);
 
 /* GETs server-sent events until the connection ends (CLIENT_UNREACHABLE: the cause is in err,
  * unless the server ended it in order) or a signal comes. `take` gets the bytes of a 200 answer as

@@ -8,14 +8,18 @@
 
 #include <jansson.h>
 
+#include "base/clock.h"
 #include "base/num.h"
 #include "cli/arguments.h"
 #include "cli/render.h"
 
 #define STREAM_PATH "/v1/events"
+#define CONNECTION_LIVED_MS 5000
 
 void event_stream_init(struct event_stream *stream,
-                       void (*on_event)(void *arg, const char *id, const char *json), void *arg) {
+                       void (*on_event)(void *arg, const char *id, const char *type,
+                                        const char *json),
+                       void *arg) {
     *stream = (struct event_stream){.on_event = on_event, .arg = arg};
     buf_init(&stream->line, EVENT_MAX);
     buf_init(&stream->value, EVENT_MAX);
@@ -29,6 +33,8 @@ void event_stream_release(struct event_stream *stream) {
 void event_stream_reset(struct event_stream *stream) {
     buf_clear(&stream->line);
     buf_clear(&stream->value);
+    text_copy(stream->next_id, sizeof stream->next_id, stream->id);
+    stream->type[0] = '\0';
     stream->after_cr = false;
 }
 
@@ -37,9 +43,10 @@ static void end_event(struct event_stream *stream) {
     text_copy(stream->id, sizeof stream->id, stream->next_id);
     if (stream->value.length > 0 && !stream->value.overflow) {
         stream->events++;
-        stream->on_event(stream->arg, stream->id, buf_text(&stream->value));
+        stream->on_event(stream->arg, stream->id, stream->type, buf_text(&stream->value));
     }
     buf_clear(&stream->value);
+    stream->type[0] = '\0';
 }
 
 static void end_line(struct event_stream *stream) {
@@ -49,6 +56,7 @@ static void end_line(struct event_stream *stream) {
     const char *value = colon != NULL ? colon + 1 : "";
     if (*value == ' ')
         value++;
+    stream->value.overflow |= stream->line.overflow;
     if (line[0] == '\0') {
         end_event(stream);
     } else if (name == 4 && memcmp(line, "data", 4) == 0) {
@@ -57,6 +65,8 @@ static void end_line(struct event_stream *stream) {
         buf_put(&stream->value, value, strlen(value));
     } else if (name == 2 && memcmp(line, "id", 2) == 0) {
         text_copy(stream->next_id, sizeof stream->next_id, value);
+    } else if (name == 5 && memcmp(line, "event", 5) == 0) {
+        text_copy(stream->type, sizeof stream->type, value);
     }
     buf_clear(&stream->line);
 }
@@ -79,6 +89,7 @@ void event_stream_take(struct event_stream *stream, const char *bytes, size_t le
 struct printer {
     FILE *out;
     bool json;
+    json_t *problem; /* why the gateway ended the stream, or NULL */
 };
 
 /* Columns of a stream cannot be as wide as their widest cell: that one may still come. */
@@ -108,12 +119,17 @@ static void print_columns(FILE *out, const json_t *event) {
     }
 }
 
-static void print_event(void *arg, const char *id, const char *text) {
+static void print_event(void *arg, const char *id, const char *type, const char *text) {
     struct printer *printer = arg;
     uint64_t number;
     json_t *event = json_loads(text, 0, NULL);
     if (!json_is_object(event)) {
         json_decref(event);
+        return;
+    }
+    if (strcmp(type, "problem") == 0) {
+        json_decref(printer->problem);
+        printer->problem = event;
         return;
     }
     if (json_object_get(event, "number") == NULL && num_parse_u64(id, &number) &&
@@ -133,44 +149,58 @@ static void take(void *arg, const char *bytes, size_t length) {
     event_stream_take(arg, bytes, length);
 }
 
+/* What the end of one connection means. true: connect again; else *number is how it ends. */
+static bool goes_on(enum client_result result, const struct client_answer *answer,
+                    const struct printer *printer, FILE *messages, enum cli_exit *number) {
+    *number = CLI_OK; /* an interrupt is how following ends */
+    if (result == CLIENT_ANSWERED)
+        *number = problem_print(messages, answer);
+    else if (result == CLIENT_UNREACHABLE && printer->problem != NULL)
+        *number = problem_print_json(
+            messages, (int)json_integer_value(json_object_get(printer->problem, "status")),
+            printer->problem);
+    return result == CLIENT_UNREACHABLE && printer->problem == NULL;
+}
+
+static enum cli_exit follow(struct client *client, struct event_stream *stream,
+                            const struct printer *printer, FILE *messages) {
+    uint32_t pause_ms = CLIENT_BACKOFF_MS;
+    struct err err = ERR_INIT;
+    for (int tries = 0; tries < CLIENT_TRIES_MAX; tries++) {
+        struct client_answer answer;
+        enum cli_exit number;
+        size_t before = stream->events;
+        uint64_t began_ms = clock_mono_ms();
+        err = ERR_INIT;
+        enum client_result result =
+            client_follow(client, STREAM_PATH, stream->id, take, stream, &answer, &err);
+        event_stream_reset(stream);
+        bool again = goes_on(result, &answer, printer, messages, &number);
+        client_answer_release(&answer);
+        if (!again)
+            return number;
+        /* One that lived is no try in a row, though nothing may have happened meanwhile. */
+        if (stream->events > before || clock_mono_ms() - began_ms > CONNECTION_LIVED_MS) {
+            tries = 0;
+            pause_ms = CLIENT_BACKOFF_MS;
+        }
+        client_pause(pause_ms);
+        pause_ms *= 2;
+    }
+    err_set(&err, ERR_UNREACHABLE, "the gateway keeps ending the stream");
+    problem_say(messages, &err);
+    return CLI_UNREACHABLE;
+}
+
 enum cli_exit events_follow(struct client *client, const char *after, bool json, FILE *out,
                             FILE *messages) {
     struct printer printer = {.out = out, .json = json};
     struct event_stream stream;
-    enum cli_exit number = CLI_OK;
-    bool going = true;
     event_stream_init(&stream, print_event, &printer);
     text_copy(stream.id, sizeof stream.id, after);
     text_copy(stream.next_id, sizeof stream.next_id, after);
-    uint32_t pause_ms = CLIENT_BACKOFF_MS;
-    for (int tries = 1; going; tries++) {
-        struct client_answer answer;
-        struct err err = ERR_INIT;
-        size_t before = stream.events;
-        enum client_result result =
-            client_follow(client, STREAM_PATH, stream.id, take, &stream, &answer, &err);
-        event_stream_reset(&stream);
-        if (stream.events > before) {
-            tries = 0;
-            pause_ms = CLIENT_BACKOFF_MS;
-        }
-        if (result == CLIENT_INTERRUPTED) {
-            going = false; /* that is how following ends */
-        } else if (result == CLIENT_ANSWERED) {
-            number = problem_print(messages, &answer);
-            going = false;
-        } else if (tries >= CLIENT_TRIES_MAX) {
-            if (err.code == ERR_NONE)
-                err_set(&err, ERR_UNREACHABLE, "the gateway keeps ending the stream");
-            problem_say(messages, &err);
-            number = CLI_UNREACHABLE;
-            going = false;
-        } else {
-            client_pause(pause_ms);
-            pause_ms = pause_ms < 5000 ? pause_ms * 2 : pause_ms;
-        }
-        client_answer_release(&answer);
-    }
+    enum cli_exit number = follow(client, &stream, &printer, messages);
     event_stream_release(&stream);
+    json_decref(printer.problem);
     return number;
 }

@@ -23,20 +23,23 @@ struct event_stream {
     struct buf value; /* of the event that has not ended yet: its lines of data */
     char id[32];      /* of the last whole event, or "" */
     char next_id[32];
+    char type[64]; /* of the event that has not ended yet */
     bool after_cr; /* a newline now belongs to the carriage return before */
     size_t events;
-    void (*on_event)(void *arg, const char *id, const char *json);
+    void (*on_event)(void *arg, const char *id, const char *type, const char *json);
     void *arg;
 };
 
 void event_stream_init(struct event_stream *stream,
-                       void (*on_event)(void *arg, const char *id, const char *json), void *arg);
+                       void (*on_event)(void *arg, const char *id, const char *type,
+                                        const char *json),
+                       void *arg);
 void event_stream_release(struct event_stream *stream);
 void event_stream_take(struct event_stream *stream, const char *bytes, size_t length);
 /* A connection ended: what was not whole is forgotten. */
 void event_stream_reset(struct event_stream *stream);
 
-/* Prints events after `after` ("": all there are) as they come; a line each. */
+/* Prints events after `after` ("": new ones) as they come; a line each. */
 enum cli_exit events_follow(struct client *client, const char *after, bool json, FILE *out,
                             FILE *messages);
 

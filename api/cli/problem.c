@@ -76,25 +76,29 @@ static void say_violations(FILE *out, const json_t *problem) {
     }
 }
 
-enum cli_exit problem_print(FILE *out, const struct client_answer *answer) {
-    json_t *problem = json_loadb((const char *)answer->body.at, answer->body.length, 0, NULL);
+enum cli_exit problem_print_json(FILE *out, int status, const json_t *problem) {
     const char *code = text_member(problem, "code");
-    enum cli_exit exit_number = problem_exit(answer->status, code);
-    if (code[0] != '\0') {
-        say(out, text_member(problem, "title"), text_member(problem, "detail"), code,
-            text_member(problem, "advice"));
-        say_violations(out, problem);
-        const char *operation = text_member(problem, "operation");
-        if (operation[0] != '\0') {
-            fputs("  operation: ", out);
-            render_text(out, operation);
-            fputc('\n', out);
-        }
-    } else {
-        fprintf(out, "sluice: the answer is %d, without the problem's details\n", answer->status);
+    const char *operation = text_member(problem, "operation");
+    if (code[0] == '\0') {
+        fprintf(out, "sluice: the answer is %d, without a problem's details\n", status);
+        return problem_exit(status, "");
     }
+    say(out, text_member(problem, "title"), text_member(problem, "detail"), code,
+        text_member(problem, "advice"));
+    say_violations(out, problem);
+    if (operation[0] != '\0') {
+        fputs("  operation: ", out);
+        render_text(out, operation);
+        fputc('\n', out);
+    }
+    return problem_exit(status, code);
+}
+
+enum cli_exit problem_print(FILE *out, const struct client_answer *answer) {
+    json_t *problem = client_answer_json(answer);
+    enum cli_exit number = problem_print_json(out, answer->status, problem);
     json_decref(problem);
-    return exit_number;
+    return number;
 }
 
 enum cli_exit problem_operation(FILE *out, const json_t *operation) {

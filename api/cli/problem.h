@@ -30,6 +30,7 @@ extern const size_t cli_exit_count;
 enum cli_exit problem_exit(int status, const char *code);
 /* Prints an answer that is no success (RFC 9457 section 3, or whatever came). */
 enum cli_exit problem_print(FILE *out, const struct client_answer *answer);
+enum cli_exit problem_print_json(FILE *out, int status, const json_t *problem);
 /* Prints why an operation ended otherwise than done. */
 enum cli_exit problem_operation(FILE *out, const json_t *operation);
 /* "sluice: text". */

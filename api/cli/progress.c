@@ -151,9 +151,7 @@ static enum cli_exit ask_once(struct client *client, const struct progress_optio
         number = CLI_UNREACHABLE;
         break;
     case CLIENT_ANSWERED:
-        *ret = answer.status == 200
-                   ? json_loadb((const char *)answer.body.at, answer.body.length, 0, NULL)
-                   : NULL;
+        *ret = answer.status == 200 ? client_answer_json(&answer) : NULL;
         if (*ret == NULL) {
             draw(options, NULL);
             number = problem_print(options->out, &answer);

@@ -110,6 +110,17 @@ static void put_map(struct buf *buf, const json_t *map) {
     }
 }
 
+/* Whole numbers come as reals where one of the answer is beyond 63 bits (client_answer_json). */
+static void put_real(struct buf *buf, const struct route_field *field, double real) {
+    char size[32];
+    if (field != NULL && field->kind == ROUTE_SIZE && real >= 0 && real < 9.2e18) {
+        num_format_size((uint64_t)real, size, sizeof size);
+        buf_printf(buf, "%s", size);
+    } else {
+        buf_printf(buf, "%.15g", real);
+    }
+}
+
 /* The bytes are not clean yet: who prints them cleans them. */
 void render_value(struct buf *buf, const struct route_field *field, const json_t *value) {
     char size[32];
@@ -126,7 +137,7 @@ void render_value(struct buf *buf, const struct route_field *field, const json_t
             buf_printf(buf, "%" PRId64, (int64_t)number);
         }
     } else if (json_is_real(value)) {
-        buf_printf(buf, "%g", json_real_value(value));
+        put_real(buf, field, json_real_value(value));
     } else if (json_is_boolean(value)) {
         buf_printf(buf, "%s", json_is_true(value) ? "yes" : "no");
     } else if (json_is_object(value)) {

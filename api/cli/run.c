@@ -42,12 +42,9 @@ static void print_operation(struct run *run, const json_t *operation) {
 }
 
 static json_t *answer_json(struct run *run, const struct client_answer *answer) {
-    json_t *json = json_loadb((const char *)answer->body.at, answer->body.length, 0, NULL);
-    if (!json_is_object(json)) {
+    json_t *json = client_answer_json(answer);
+    if (json == NULL)
         fprintf(run->messages, "sluice: the answer is %d, but not JSON\n", answer->status);
-        json_decref(json);
-        return NULL;
-    }
     return json;
 }
 
