@@ -152,12 +152,14 @@ static enum copy_result copy_some(struct copy *copy) {
 }
 
 enum copy_result copy_slice(struct copy *copy, uint64_t until_ns) {
+    uint64_t begin = copy->offset;
     while (copy->offset < copy->length) {
         enum copy_result result = copy->way == COPY_CLONE ? clone_some(copy) : copy_some(copy);
         if (result == COPY_FAILED) {
             return COPY_FAILED;
         }
-        if (copy_now_ns() >= until_ns && copy->offset < copy->length) {
+        /* Every slice gets somewhere, however little time it was given. */
+        if (copy->offset > begin && copy->offset < copy->length && copy_now_ns() >= until_ns) {
             STEP(copy_slice_done);
             return COPY_MORE;
         }

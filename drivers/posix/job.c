@@ -11,7 +11,6 @@
 
 #include "step.h"
 
-#define SLICE_NS UINT64_C(50000000)
 #define ALLOCATE_BYTES (UINT64_C(4) << 30)
 
 static void job_free(struct job *job) {
@@ -133,7 +132,7 @@ static int32_t give_back(struct pool *pool, struct sluice_call *call, struct job
 }
 
 int32_t job_slice(struct pool *pool, struct sluice_call *call, struct job *job) {
-    uint64_t until = copy_now_ns() + SLICE_NS;
+    uint64_t until = copy_now_ns() + step_slice_ns();
     switch (copy_slice(&job->copy, until)) {
     case COPY_MORE:
         return give_back(pool, call, job);
