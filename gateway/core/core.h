@@ -68,6 +68,9 @@ struct core_options {
     uint32_t retry_limit_ms;    /* of a step that fails with a RETRY error, 0: 30,000 */
     uint32_t keep_operations_s; /* ended ones, 0: 7 days */
     uint32_t keep_events_s;     /* 0: 7 days */
+    /* A line of a driver (level: enum sluice_log_level), or a word of the core about what nobody
+     * asked for: for the log, since libraries do not write one. May be NULL. */
+    void (*on_log)(void *owner, uint32_t level, const char *source, const char *text);
 };
 
 /* Opens the catalogue, takes over what runs, recovers operations, starts drivers in order, then
@@ -78,7 +81,7 @@ bool core_open(struct uv_loop_s *loop, const struct core_options *options,
                void *owner, struct core **ret, struct err *err);
 /* Takes no more submissions; stops pools and drivers in reverse order of start. on_closed once. The
  * core is freed after it. */
-void core_close(struct core *core, void (*on_closed)(void *owner));
+void core_close(struct core *core, void (*on_closed)(void *owner), void *owner);
 bool core_ready(const struct core *core);
 
 /* ---- who asks ------------------------------------------------------------------------------- */

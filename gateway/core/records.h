@@ -39,20 +39,20 @@
     F(T, TIME, created_at, 0, "")                                                        \
     F(T, TIME, updated_at, 0, "")
 
-#define VOLUME_RECORD_FIELDS(F, T)                             \
-    F(T, UUID, id, 0, "")                                      \
-    F(T, UUID, pool, 0, "")                                    \
-    F(T, TEXT, name, RECORD_NAME_MAX, "unique in the pool")    \
-    F(T, TEXT, state, 15, "creating, available, deleting")     \
-    F(T, U64, size_bytes, 0, "")                               \
-    F(T, U64, used_bytes, 0, "on the backend when last asked") \
-    F(T, TEXT, format, 15, "raw, qcow2, vhdx or native")       \
-    F(T, TEXT, source_kind, 15, "none, snapshot or volume")    \
-    F(T, UUID, source, 0, "what it was made from")             \
-    F(T, PAIRS, labels, RECORD_LABELS_MAX, "")                 \
-    F(T, U32, attachments, 0, "how many there are")            \
-    F(T, U32, snapshots, 0, "how many there are")              \
-    F(T, TIME, created_at, 0, "")                              \
+#define VOLUME_RECORD_FIELDS(F, T)                                              \
+    F(T, UUID, id, 0, "")                                                       \
+    F(T, UUID, pool, 0, "")                                                     \
+    F(T, TEXT, name, RECORD_NAME_MAX, "unique in the pool")                     \
+    F(T, TEXT, state, 15, "creating, available, resizing, reverting, deleting") \
+    F(T, U64, size_bytes, 0, "")                                                \
+    F(T, U64, used_bytes, 0, "on the backend when last asked")                  \
+    F(T, TEXT, format, 15, "raw, qcow2, vhdx or native")                        \
+    F(T, TEXT, source_kind, 15, "none, snapshot or volume")                     \
+    F(T, UUID, source, 0, "what it was made from")                              \
+    F(T, PAIRS, labels, RECORD_LABELS_MAX, "")                                  \
+    F(T, U32, attachments, 0, "how many there are")                             \
+    F(T, U32, snapshots, 0, "how many there are")                               \
+    F(T, TIME, created_at, 0, "")                                               \
     F(T, TIME, updated_at, 0, "")
 
 #define SNAPSHOT_RECORD_FIELDS(F, T)                              \

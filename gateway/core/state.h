@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * state.h: the core itself, for the core's own sources. Nothing outside this folder includes it.
+ *
+ * Who owns what: the core owns its parts and ends them in core_close, in reverse order of
+ * core_open.
+ */
+#ifndef SLUICE_CORE_STATE_H
+#define SLUICE_CORE_STATE_H
+
+#include <uv.h>
+
+#include "catalog/catalog.h"
+#include "catalog/seal.h"
+#include "core/core.h"
+#include "core/store.h"
+#include "runners/runners.h"
+
+struct engine;
+struct pools;
+struct drivers;
+struct events;
+
+#define CORE_MAGIC 0x636f7265u
+
+struct core {
+    uint32_t magic;
+    uv_loop_t *loop;
+    struct core_options options;
+    struct catalog *catalog;
+    struct seal *seal;
+    struct runners *runners;
+    struct engine *engine;
+    struct drivers *drivers;
+    struct pools *pools;
+    struct events *events;
+    struct sluice_uuid gateway; /* this gateway's id, in every pool's marker */
+    uint64_t incarnation;
+    uint64_t started_ms; /* wall clock */
+    bool ready;
+    bool stopping;
+    void (*on_ready)(void *owner);
+    void (*on_fatal)(void *owner, const struct err *err);
+    void (*on_closed)(void *owner);
+    void *owner;
+    uv_timer_t prune_timer;
+    struct key prune_cursor;
+};
+
+/* references.c: what a text of the API names. */
+bool core_resolve(struct core *core, enum core_noun noun, const char *reference,
+                  struct sluice_uuid *ret, struct err *err);
+
+#endif
