@@ -272,6 +272,7 @@ static enum cli_exit run_list(struct run *run) {
     char after[sizeof arguments->after];
     json_t *items = json_array();
     enum cli_exit number = CLI_OK;
+    bool after_is_endless = strcmp(arguments->route->id, "listEvents") == 0;
     bool more = true;
     text_copy(after, sizeof after, arguments->after);
     for (int page = 0; more && number == CLI_OK && page < RUN_PAGES_MAX; page++) {
@@ -279,15 +280,17 @@ static enum cli_exit run_list(struct run *run) {
         number = get_page(run, after, &answer);
         json_t *rows = json_object_get(answer, "items");
         json_array_extend(items, rows);
+        /* A page of objects may be empty and not the last; that of events goes on for ever. */
+        bool end = after_is_endless && json_array_size(rows) == 0;
         more = text_copy(after, sizeof after, text_of(answer, "next")) && after[0] != '\0' &&
-               json_array_size(rows) > 0 && arguments->limit == 0;
+               !end && arguments->limit == 0;
         json_decref(answer);
     }
     json_t *all = json_pack("{s:o,s:s}", "items", items, "next", number == CLI_OK ? after : "");
     if (number == CLI_OK) {
         print_answer(run, arguments->route->answer, arguments->cli->columns, all);
         bool cut = more || (arguments->limit > 0 && after[0] != '\0');
-        if (cut && !arguments->json && strcmp(arguments->route->id, "listEvents") != 0)
+        if (cut && !arguments->json && !after_is_endless)
             fprintf(run->messages, "sluice: there may be more; go on with --after %s\n", after);
     }
     json_decref(all);

@@ -213,6 +213,19 @@ static void test_list_json(void **state) {
     assert_int_equal(RUN("volume", "list", "--limit", "1", "--quiet"), 0);
 }
 
+static void test_empty_page_is_not_the_end(void **state) {
+    (void)state;
+    SERVE(JSON("200 OK", "{\"items\":[],\"next\":\"t1\"}"),
+          JSON("200 OK", "{\"items\":[{\"name\":\"d9\"}],\"next\":\"\"}"));
+    assert_int_equal(RUN("volume", "list"), 0);
+    expect_in(out_text, "d9");
+    SERVE(JSON("200 OK", "{\"items\":[{\"number\":3,\"text\":\"hello\"}],\"next\":\"3\"}"),
+          JSON("200 OK", "{\"items\":[],\"next\":\"3\"}"));
+    assert_int_equal(RUN("events"), 0);
+    expect_in(out_text, "hello");
+    assert_int_equal(count_of(log_text, "GET /v1/events"), 2);
+}
+
 static void test_numbers_beyond_63_bits(void **state) {
     (void)state;
     SERVE(JSON("200 OK", "{\"name\":\"p\",\"uid\":7,"
@@ -513,6 +526,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_list),
         cmocka_unit_test(test_list_json),
+        cmocka_unit_test(test_empty_page_is_not_the_end),
         cmocka_unit_test(test_numbers_beyond_63_bits),
         cmocka_unit_test(test_failures),
         cmocka_unit_test(test_create),
