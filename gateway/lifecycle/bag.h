@@ -17,7 +17,6 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "lifecycle/descriptor.h"
-#include "lifecycle/manifest.h"
 #include "lifecycle/messages.h"
 
 #define BAG_VIOLATIONS_MAX 16 /* told at once; who has more has misunderstood something else */
@@ -75,12 +74,5 @@ void bag_json(const struct text_pairs *typed, struct buf *buf);
  * "maximum"?,"one_of"?}]. Enough for a form that validates before it sends. */
 void bag_render_json(const struct descriptors *descriptors, const struct messages *messages,
                      struct buf *buf);
-
-/* The paths of the manifest's sandbox with the properties of the bag put in, as "ro:/path" or
- * "rw:/path", each once. A path whose property is not set is left out. VALIDATION: a path would
- * become relative, hold "." or "..", be "/" or longer than SLUICE_PATH_MAX allows; the text names
- * the property. */
-bool sandbox_paths(const struct manifest *manifest, const struct bag *bag, struct arena *arena,
-                   struct text_list *ret, struct err *err);
 
 #endif

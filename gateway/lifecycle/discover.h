@@ -30,9 +30,10 @@ struct discovery_entry {
 struct discovery {
     const struct discovery_entry *at;
     uint32_t count;
+    uint32_t left_out; /* archives beyond DISCOVER_MAX: counted and not read */
 };
 
-/* false: NO_MEMORY, LIMIT beyond DISCOVER_MAX. Everything returned lives in the arena. */
+/* false: NO_MEMORY. Everything returned lives in the arena. */
 bool discover(const char *const *directories, uint32_t count, struct arena *arena,
               struct discovery *ret, struct err *err);
 

@@ -47,7 +47,8 @@ struct order_row {
     enum order_action action;
     const uint32_t *uses; /* the drivers that meet its requirements, as indexes of what was given */
     uint32_t use_count;
-    struct err cause; /* of BLOCKED; its code is NONE otherwise */
+    struct err cause; /* of BLOCKED; of HELD and KEEP: what would keep it from starting, if anything
+                         does; the code is NONE otherwise */
 };
 
 struct order {

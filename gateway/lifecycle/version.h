@@ -34,7 +34,7 @@ struct version {
 enum version_operator { VERSION_GE, VERSION_GT, VERSION_LE, VERSION_LT, VERSION_EQ };
 
 struct version_comparator {
-    enum version_operator operator;
+    enum version_operator comparison;
     struct version version;
 };
 
@@ -43,7 +43,7 @@ struct version_range {
     struct version_comparator at[VERSION_COMPARATORS_MAX];
 };
 
-/* INVALID, with the column (from 1) where the text goes wrong. */
+/* INVALID, with the character (from 1) where the text goes wrong. */
 bool version_parse(const char *text, struct version *ret, struct err *err);
 bool version_range_parse(const char *text, struct version_range *ret, struct err *err);
 
