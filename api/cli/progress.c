@@ -15,7 +15,7 @@
 
 #define HOLD_S 1u         /* how long the gateway holds one GET, and so the rate of redrawing */
 #define ROUND_MS_MIN 250u /* between two GETs, also when the gateway does not hold them */
-#define BAR_COLUMNS 24
+#define BAR_COLUMNS 12
 #define COLUMNS_DEFAULT 80
 
 static const char *text_of(const json_t *operation, const char *name) {

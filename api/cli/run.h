@@ -10,7 +10,7 @@
 #include "cli/problem.h"
 
 #define RUN_SOCKET_DEFAULT "/run/sluice/sluice.sock"
-#define RUN_PAGES_MAX 400 /* pages of one list: 200,000 objects, about what fits in memory */
+#define RUN_PAGES_MAX 1000 /* pages of one list: 200,000 objects, about what fits in memory */
 
 enum cli_exit cli_run(int argc, char **argv, FILE *out, FILE *messages);
 

@@ -199,8 +199,8 @@ static void test_list(void **state) {
     expect_in(out_text, "\nd2 ");
     assert_null(strchr(out_text, '\033'));
     assert_string_equal(err_text, "");
-    expect_in(log_text, "GET /v1/volumes?pool=p&limit=500 HTTP/1.1");
-    expect_in(log_text, "GET /v1/volumes?pool=p&limit=500&after=t%201 HTTP/1.1");
+    expect_in(log_text, "GET /v1/volumes?pool=p&limit=200 HTTP/1.1");
+    expect_in(log_text, "GET /v1/volumes?pool=p&limit=200&after=t%201 HTTP/1.1");
 }
 
 static void test_list_json(void **state) {
