@@ -271,7 +271,7 @@ int32_t access_grant(void *argument, struct sluice_call *call,
     struct pool *pool = argument;
     char name[LAYOUT_NAME];
     struct grants grants;
-    uint32_t uid;
+    uint32_t uid = 0;
     int directory;
     int disk;
     bool snapshot = !uuid_is_zero(&args->snapshot);

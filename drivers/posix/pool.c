@@ -140,8 +140,8 @@ void pool_unreserve(struct pool *pool, uint64_t bytes) {
 
 int32_t pool_stat(void *argument, struct sluice_call *call, struct sluice_capacity *ret) {
     struct pool *pool = argument;
-    uint64_t total;
-    uint64_t used;
+    uint64_t total = 0;
+    uint64_t used = 0;
     int32_t status = pool_check(pool, call);
     if (status == SLUICE_OK) {
         status = measure(pool, call, &total, &used);

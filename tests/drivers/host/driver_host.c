@@ -273,7 +273,7 @@ static int32_t run(struct host_data *data, data_call *call, struct sluice_io *io
     }
     pthread_cond_destroy(&waiting.ended);
     pthread_mutex_destroy(&waiting.lock);
-    data->token = waiting.token;
+    __atomic_store_n(&data->token, waiting.token, __ATOMIC_RELAXED); /* several threads may run */
     *io = waiting.io;
     return waiting.status;
 }

@@ -3,6 +3,7 @@
  * control_test.c: the posix driver's control calls.
  */
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -328,6 +329,55 @@ static void preallocates_when_told_to(void **state) {
     host_close(&pool);
 }
 
+#define WORKERS 4
+#define ROUNDS 12
+
+/* What a worker does with its own volume; NULL when all of it went well. */
+static void *make_and_unmake(void *argument) {
+    struct host_pool pool = *(struct host_pool *)argument; /* with a call of its own */
+    static uint32_t next = 100;
+    for (int i = 0; i < ROUNDS; i++) {
+        const struct sluice_uuid volume = host_id(__atomic_fetch_add(&next, 3, __ATOMIC_RELAXED));
+        struct sluice_uuid snapshot = volume;
+        struct sluice_uuid clone = volume;
+        struct sluice_volume told;
+        struct sluice_snapshot taken;
+        snapshot.bytes[15]++;
+        clone.bytes[15] += 2;
+        if (host_create(&pool, &volume, "v", MIB, &told) != SLUICE_OK ||
+            host_snapshot(&pool, &volume, &snapshot, "s", &taken) != SLUICE_OK ||
+            host_clone(&pool, &clone, "c", MIB, &volume, &snapshot, &told) != SLUICE_OK ||
+            pool.table->volume_delete(pool.pool, HOST_CALL(&pool), &volume) != SLUICE_OK ||
+            pool.table->volume_delete(pool.pool, HOST_CALL(&pool), &clone) != SLUICE_OK ||
+            pool.table->snapshot_delete(pool.pool, HOST_CALL(&pool), &volume, &snapshot) !=
+                SLUICE_OK) {
+            return argument;
+        }
+    }
+    return NULL;
+}
+
+static void calls_on_different_volumes_overlap(void **state) {
+    (void)state;
+    struct host_pool pool = open_pool();
+    pthread_t threads[WORKERS];
+    struct sluice_capacity capacity = {.size = sizeof capacity};
+    for (int i = 0; i < WORKERS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, make_and_unmake, &pool), 0);
+    }
+    for (int i = 0; i < WORKERS; i++) {
+        void *wrong;
+        assert_int_equal(pthread_join(threads[i], &wrong), 0);
+        assert_null(wrong);
+    }
+    assert_int_equal(pool.table->pool_stat(pool.pool, HOST_CALL(&pool), &capacity), SLUICE_OK);
+    assert_int_equal(capacity.provisioned, 0);
+    char listed[TREE_LIST];
+    tree_list(directory, listed);
+    assert_string_equal(listed, "sluice.pool\nvolumes/\n");
+    host_close(&pool);
+}
+
 static void says_what_is_wrong_with_the_path(void **state) {
     (void)state;
     const struct sluice_uuid id = host_id(1);
@@ -353,6 +403,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(keeps_to_the_overcommit_limit, make, drop),
         cmocka_unit_test_setup_teardown(sees_damage_and_can_still_delete, make, drop),
         cmocka_unit_test_setup_teardown(preallocates_when_told_to, make, drop),
+        cmocka_unit_test_setup_teardown(calls_on_different_volumes_overlap, make, drop),
         cmocka_unit_test_setup_teardown(says_what_is_wrong_with_the_path, make, drop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,7 +52,7 @@ static void agrees_with_the_model(void **state) {
     (void)state;
     struct rng rng = rng_of_environment();
     struct host_pool pool = open_pool(INT64_C(1) << 30);
-    model_run(&pool, &rng, 3000);
+    model_run(&pool, &rng, 1000);
     host_close(&pool);
 }
 
