@@ -148,8 +148,8 @@ int32_t volume_adopt(void *argument, struct sluice_call *call, const struct slui
     } else {
         char text[UUID_TEXT];
         struct volume_meta meta = {.id = *id, .generation = 1};
-        strcpy(meta.adopted, reference); /* both measured above */
-        strcpy(meta.name, name);
+        memcpy(meta.adopted, reference, strlen(reference) + 1); /* both measured above */
+        memcpy(meta.name, name, strlen(name) + 1);
         uuid_text(id, text);
         int directory = directory_make(pool->volumes, text);
         status = directory >= 0 ? move_in(pool, call, directory, &meta)

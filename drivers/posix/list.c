@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -80,9 +81,10 @@ static void offer_snapshot(void *argument, const struct sluice_uuid *id) {
 
 static void offer_snapshots_of(void *argument, const struct sluice_uuid *volume) {
     struct round *round = argument;
+    char text[UUID_TEXT];
     char path[LAYOUT_PATH];
-    layout_volume(volume, path);
-    strcat(path, "/" LAYOUT_SNAPSHOTS); /* LAYOUT_PATH has room for two ids */
+    uuid_text(volume, text);
+    snprintf(path, sizeof path, LAYOUT_VOLUMES "/%s/" LAYOUT_SNAPSHOTS, text);
     int directory = beneath_open(round->pool->root, path, O_RDONLY | O_DIRECTORY, 0);
     round->volume = *volume;
     if (directory < 0 ? errno != ENOENT : for_each_uuid(directory, offer_snapshot, round) != 0) {

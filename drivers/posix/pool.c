@@ -60,7 +60,7 @@ int32_t pool_check(struct pool *pool, struct sluice_call *call) {
                     pool->path);
     }
     pthread_mutex_lock(&pool->lock);
-    bool known = same_time(&seen.st_ctim, &pool->marker_seen);
+    bool known = seen.st_ino == pool->marker_inode && same_time(&seen.st_ctim, &pool->marker_seen);
     pthread_mutex_unlock(&pool->lock);
     if (known) {
         return SLUICE_OK;
@@ -73,6 +73,7 @@ int32_t pool_check(struct pool *pool, struct sluice_call *call) {
     int32_t status = check_marker(pool, call, &marker);
     if (status == SLUICE_OK) {
         pthread_mutex_lock(&pool->lock);
+        pool->marker_inode = seen.st_ino;
         pool->marker_seen = seen.st_ctim;
         pthread_mutex_unlock(&pool->lock);
     }

@@ -38,7 +38,8 @@ struct pool {
     ino_t inode;
     char path[SLUICE_PATH_MAX];
     struct pool_marker marker;
-    struct timespec marker_seen; /* its change time when it was read last */
+    ino_t marker_inode;          /* of the file that was read last ... */
+    struct timespec marker_seen; /* ... and its change time then */
     uint64_t capacity_bytes;     /* 0: all of the file system */
     uint64_t overcommit_percent; /* 0: no limit */
     bool preallocate;

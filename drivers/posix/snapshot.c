@@ -107,7 +107,7 @@ static int32_t make_snapshot(struct pool *pool, struct sluice_call *call,
     static const struct sluice_uuid no_operation;
     struct snapshot_meta meta = {
         .id = *snapshot, .volume = volume->meta.id, .size_bytes = volume->meta.size_bytes};
-    strcpy(meta.name, name); /* snapshot_create measured it */
+    memcpy(meta.name, name, strlen(name) + 1); /* snapshot_create measured it */
     int directory = make_directory(volume, snapshot);
     if (directory < 0) {
         return fail_errno(pool, call, errno, "make the snapshot's directory");

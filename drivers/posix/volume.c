@@ -221,7 +221,7 @@ static int32_t make_volume(struct pool *pool, struct sluice_call *call,
         .source_kind = args->source_kind,
         .generation = 1,
     };
-    strcpy(meta.name, args->name); /* check_request measured it */
+    memcpy(meta.name, args->name, strlen(args->name) + 1); /* check_request measured it */
     if (args->source_kind != SLUICE_SOURCE_NONE) {
         meta.source = args->source;
     }

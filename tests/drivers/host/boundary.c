@@ -30,7 +30,8 @@ static bool take_driver(const struct sluice_driver *theirs, struct sluice_driver
     if (theirs == NULL || theirs->size < DRIVER_SIZE_MIN) {
         return refuse(ret_why, "sluice_driver() returns no table, or one that is too small");
     }
-    if (theirs->abi != SLUICE_ABI) {
+    /* Before 1.0 a newer minor number may mean anything; an older one is told by sizes. */
+    if (theirs->abi >> 16 != SLUICE_ABI_MAJOR || (theirs->abi & 0xffff) > SLUICE_ABI_MINOR) {
         snprintf(ret_why, SLUICE_TEXT_MAX, "the driver has ABI %u.%u, this is %u.%u",
                  theirs->abi >> 16, theirs->abi & 0xffff, SLUICE_ABI_MAJOR, SLUICE_ABI_MINOR);
         return false;
