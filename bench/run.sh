@@ -1,0 +1,203 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# run.sh: measures Sluice against a peer, in turn, on the same machine at the same time.
+#
+#     bench/run.sh [--quick] [--list] [--json FILE] [NAME...]
+#
+#   NAME      only benchmarks whose names begin so (default: all)
+#   --quick   three short turns instead of five longer ones
+#   --list    show the benchmarks and end
+#   --json    write the rows to FILE as well, as an array of
+#             {name, unit, ours, peer, peer_name, limit, goal, ratio, runs}
+#
+# Each turn measures ours, the peer and the machine's limit once; the figures are medians over the
+# turns. A ratio is ours over the peer's, turned over for times: more is always better. The spread is
+# the largest less the smallest, in percent of the median: a ratio that differs by less says nothing.
+# docs/BENCHMARKS.md says what each row means.
+#
+# It installs what is missing and builds the release preset. With BUILD in the environment that build
+# folder is used as it is. BENCH_DIR says on which disk to measure (default: the build folder).
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+
+# name | unit | better | goal of the ratio (or -) | ours | name of the peer | peer | limit (or -)
+#
+# A command is a program of BUILD/bench or a script of bench/, and its arguments. It prints one number
+# and gets BENCH_SECONDS and BENCH_DIR.
+table() {
+    cat <<'ROWS'
+machine_fdatasync         | 1/s   | more | - | machine_fdatasync overwrite rate | appends | machine_fdatasync append rate | -
+machine_seqpacket         | 1/s   | more | - | machine_seqpacket one 128 1 rate | on two processors | machine_seqpacket two 128 1 rate | -
+machine_http              | 1/s   | more | - | machine_http 600 load_http --connections 64 rate | one connection | machine_http 600 load_http rate | -
+catalog_commit_1          | 1/s   | more | 0.75 | catalog_commit 1 rate | LMDB commits | machine_lmdb rate | machine_fdatasync overwrite rate
+catalog_commit_1_p50      | us    | less | 0.75 | catalog_commit 1 p50  | LMDB commit | machine_lmdb p50 | machine_fdatasync overwrite p50
+catalog_commit_1_disk     | 1/s   | more | - | catalog_commit 1 rate | fdatasync | machine_fdatasync overwrite rate | -
+catalog_commit_64_disk    | 1/s   | more | 5 | catalog_commit 64 rate | fdatasync | machine_fdatasync overwrite rate | -
+catalog_commit_64_lmdb    | 1/s   | more | 10 | catalog_commit 64 rate | LMDB commits | machine_lmdb rate | machine_fdatasync overwrite rate
+catalog_scale_get         | 1/s   | more | -    | catalog_scale 100000 get rate | 1,000 records | catalog_scale 1000 get rate | -
+catalog_scale_page        | 1/s   | more | -    | catalog_scale 100000 page rate | 1,000 records | catalog_scale 1000 page rate | -
+catalog_scale_open_p50    | us    | less | -    | catalog_scale 100000 open p50 | 1,000 records | catalog_scale 1000 open p50 | -
+ROWS
+}
+
+turns=5
+seconds=5
+json=
+list=0
+wanted=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    --quick)
+        turns=3
+        seconds=1.5
+        ;;
+    --list) list=1 ;;
+    --json)
+        json=${2:?--json wants a file}
+        shift
+        ;;
+    -h | --help)
+        sed -n '/^# run.sh:/,/^set /s/^# \{0,1\}//p' "$0" | sed '$d'
+        exit 0
+        ;;
+    -*)
+        echo "unknown option $1; --help tells" >&2
+        exit 2
+        ;;
+    *) wanted+=("$1") ;;
+    esac
+    shift
+done
+
+# Spaces around the columns are for people.
+trim() {
+    local text=$1
+    text=${text#"${text%%[![:space:]]*}"}
+    printf '%s' "${text%"${text##*[![:space:]]}"}"
+}
+
+is_wanted() {
+    [ ${#wanted[@]} -gt 0 ] || return 0
+    local prefix
+    for prefix in "${wanted[@]}"; do
+        [[ $1 == "$prefix"* ]] && return 0
+    done
+    return 1
+}
+
+rows=()
+while IFS= read -r row; do
+    if is_wanted "$(trim "${row%%|*}")"; then
+        rows+=("$row")
+    fi
+done < <(table)
+if [ ${#rows[@]} -eq 0 ]; then
+    echo "no benchmark begins with ${wanted[*]}; --list shows them" >&2
+    exit 2
+fi
+if [ "$list" = 1 ]; then
+    printf '%s\n' "${rows[@]}"
+    exit 0
+fi
+
+conf/install.sh
+if [ -z "${BUILD-}" ]; then
+    BUILD=$PWD/build/release
+    cmake --preset release >/dev/null
+    cmake --build --preset release --target bench >/dev/null
+fi
+export BUILD
+
+temp=$(mktemp -d "${BENCH_DIR:-$BUILD}/bench-run.XXXXXX")
+trap 'rm -rf "$temp"' EXIT
+trap 'exit 130' INT TERM
+export BENCH_DIR=$temp BENCH_SECONDS=$seconds
+export PATH="$BUILD/bench:$PWD/bench:$PATH"
+
+# measure WORD...: the command's one number.
+measure() {
+    local said
+    if ! said=$("$@") || ! [[ $said =~ ^[0-9]+(\.[0-9]+)?$ ]]; then
+        echo "$* did not give a number: $said" >&2
+        return 1
+    fi
+    echo "$said"
+}
+
+# The median of the arguments, then the spread in percent of it.
+summary() {
+    printf '%s\n' "$@" | sort -n | awk '
+        { value[NR] = $1 }
+        END {
+            median = NR % 2 ? value[(NR + 1) / 2] : (value[NR / 2] + value[NR / 2 + 1]) / 2
+            printf "%.2f %.0f\n", median, (median > 0 ? (value[NR] - value[1]) * 100 / median : 0)
+        }'
+}
+
+numbers() { (
+    IFS=,
+    echo "[$*]"
+); }
+
+quoted() {
+    local text=${1//\\/\\\\}
+    printf '"%s"' "${text//\"/\\\"}"
+}
+
+failed=0
+objects=()
+run_row() {
+    local name unit better goal ours peer_name peer limit ours_runs=() peer_runs=() limit_runs=() turn
+    IFS='|' read -r name unit better goal ours peer_name peer limit <<<"$1"
+    name=$(trim "$name") unit=$(trim "$unit") better=$(trim "$better") goal=$(trim "$goal")
+    peer_name=$(trim "$peer_name") limit=$(trim "$limit")
+    for ((turn = 0; turn < turns; turn++)); do
+        # shellcheck disable=SC2086 # commands are words
+        ours_runs+=("$(measure $ours)") && peer_runs+=("$(measure $peer)") || return 1
+        if [ "$limit" != - ]; then
+            # shellcheck disable=SC2086
+            limit_runs+=("$(measure $limit)") || return 1
+        fi
+    done
+    local ours_median ours_spread peer_median peer_spread limit_median=null ratio verdict=
+    read -r ours_median ours_spread < <(summary "${ours_runs[@]}")
+    read -r peer_median peer_spread < <(summary "${peer_runs[@]}")
+    [ "$limit" = - ] || read -r limit_median _ < <(summary "${limit_runs[@]}")
+    ratio=$(awk -v a="$ours_median" -v b="$peer_median" -v better="$better" \
+        'BEGIN { printf "%.3f", (better == "more" ? a / b : b / a) }')
+    if [ "$goal" = - ]; then
+        goal=null
+    elif awk -v ratio="$ratio" -v goal="$goal" 'BEGIN { exit !(ratio < goal) }'; then
+        verdict="below $goal"
+    fi
+    printf '%-23s %5s %12s %4s%% %12s %4s%% %12s %8s  %s\n' "$name" "$unit" "$ours_median" "$ours_spread" \
+        "$peer_median" "$peer_spread" "${limit_median/null/-}" "$ratio" "$peer_name${verdict:+ ($verdict)}"
+    objects+=("{\"name\":$(quoted "$name"),\"unit\":$(quoted "$unit"),\"ours\":$ours_median,\"peer\":$peer_median,\
+\"peer_name\":$(quoted "$peer_name"),\"limit\":$limit_median,\"goal\":$goal,\"ratio\":$ratio,\
+\"runs\":{\"ours\":$(numbers "${ours_runs[@]}"),\"peer\":$(numbers "${peer_runs[@]}"),\
+\"limit\":$(numbers ${limit_runs[@]+"${limit_runs[@]}"})}}")
+}
+
+processor=$(awk -F': ' '/^model name/ { print $2; exit }' /proc/cpuinfo)
+echo "$(nproc) x $processor, Linux $(uname -r), $(stat -f -c %T "$temp"), $turns turns of $seconds s"
+printf '%-23s %5s %12s %5s %12s %5s %12s %8s  %s\n' name unit ours '' peer '' limit ratio 'peer is'
+for row in "${rows[@]}"; do
+    if ! run_row "$row"; then
+        echo "$(trim "${row%%|*}") has failed"
+        failed=$((failed + 1))
+    fi
+done
+
+if [ -n "$json" ]; then
+    {
+        echo '['
+        for ((i = 0; i < ${#objects[@]}; i++)); do
+            [ "$i" -eq $((${#objects[@]} - 1)) ] && comma= || comma=,
+            echo "${objects[i]}$comma"
+        done
+        echo ']'
+    } >"$json"
+fi
+[ "$failed" -eq 0 ]
