@@ -20,11 +20,12 @@
 
 #define MANIFEST_SCHEMA 1
 #define MANIFEST_PATH "META-INF/driver.yaml"
-#define MANIFEST_BYTES_MAX (256 * 1024)      /* of driver.yaml; real ones have 2 KiB */
-#define MANIFEST_ARENA_MAX (2 * 1024 * 1024) /* more than any driver.yaml within its limits needs \
-                                              */
-#define MANIFEST_NAME_MAX 32                 /* bytes: [a-z][a-z0-9-]{0,31} */
-#define MANIFEST_TEXT_MAX 255                /* bytes of vendor, license, descriptions */
+#define MANIFEST_BYTES_MAX (256 * 1024) /* of driver.yaml; real ones have 2 KiB */
+#define MANIFEST_ARENA_MAX                                                         \
+    (2 * 1024 * 1024)         /* more than any driver.yaml within its limits needs \
+                               */
+#define MANIFEST_NAME_MAX 32  /* bytes: [a-z][a-z0-9-]{0,31} */
+#define MANIFEST_TEXT_MAX 255 /* bytes of vendor, license, descriptions */
 #define MANIFEST_REQUIRES_MAX 16
 #define MANIFEST_FORMATS_MAX 16
 #define MANIFEST_PATHS_MAX 16

@@ -28,7 +28,7 @@ static char where[PATH_MAX]; /* the driver directory */
 static struct arena arena;
 
 static const char *path_of(const char *name) {
-    static char paths[8][PATH_MAX + 64];
+    static char paths[8][PATH_MAX + 1024];
     static unsigned next;
     char *path = paths[next++ % 8];
     snprintf(path, sizeof paths[0], "%s/%s", where, name);
