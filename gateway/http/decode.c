@@ -79,6 +79,9 @@ bool decode_json(const void *bytes, size_t length, json_t **ret, struct err *err
     json_t *body;
     if (too_deep(bytes, length))
         return err_set(err, ERR_BAD_REQUEST, "the body is nested deeper than %d", DECODE_DEPTH_MAX);
+    /* jansson reads over some of them. */
+    if (length > 0 && memchr(bytes, '\0', length) != NULL)
+        return err_set(err, ERR_BAD_REQUEST, "the body has a NUL");
     if (length == 0)
         body = json_object();
     else

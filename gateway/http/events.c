@@ -21,6 +21,7 @@
 struct stream {
     uint32_t magic;
     struct http *http;
+    struct listener *listener;
     struct MHD_Connection *mhd;
     int fd;
     struct core_subscription *subscription;
@@ -88,6 +89,7 @@ static void resume(struct stream *stream) {
         return;
     stream->suspended = false;
     MHD_resume_connection(stream->mhd);
+    listener_kick(stream->listener);
 }
 
 static void on_wake(void *arg) {
@@ -154,6 +156,7 @@ static struct stream *stream_new(struct request *request, uint64_t after) {
         return NULL;
     stream->magic = STREAM_MAGIC;
     stream->http = http;
+    stream->listener = request->connection->listener;
     stream->mhd = request->mhd;
     stream->fd = request->connection->fd;
     stream->after = after;

@@ -192,6 +192,7 @@ void request_resume(struct request *request) {
     request->phase = REQUEST_READY;
     request->due_ms = 0;
     MHD_resume_connection(request->mhd);
+    listener_kick(request->connection->listener);
 }
 
 /* ---- the head -------------------------------------------------------------------------------- */
@@ -341,10 +342,9 @@ static enum MHD_Result take_head(struct request *request, const char *method, co
     bool framed = judge_framing(&request->headers, &request->refused);
     if (framed)
         judge_head(request, method, version);
-    if (framed && !has_body(&request->headers))
-        return finish(request);
-    /* What will not be read away is answered at once, and libmicrohttpd closes; that is also what
-     * somebody hopes for who asks before sending. */
+    /* An answer now makes libmicrohttpd close the connection. That is right where the body will not
+     * be read away, and where somebody asks before sending it; all others are answered when they
+     * are complete, which they are in a moment when there is no body. */
     if (!framed || (request->refused.code != ERR_NONE && request->headers.expect != NULL)) {
         request->answer.close = true;
         return finish(request);

@@ -28,14 +28,20 @@ static void on_again(uv_timer_t *timer);
 static void run(struct listener *listener) {
     MHD_UNSIGNED_LONG_LONG left_ms = 0;
     bool timed = true;
+    listener->kicked = false;
     for (int i = 0; i < RUNS_MAX && timed && left_ms == 0; i++) {
         MHD_run(listener->daemon);
         timed = MHD_get_timeout(listener->daemon, &left_ms) == MHD_YES;
     }
-    if (timed)
-        uv_timer_start(&listener->again, on_again, left_ms, 0);
+    if (timed || listener->kicked)
+        uv_timer_start(&listener->again, on_again, listener->kicked ? 0 : left_ms, 0);
     else
         uv_timer_stop(&listener->again);
+}
+
+void listener_kick(struct listener *listener) {
+    listener->kicked = true;
+    uv_timer_start(&listener->again, on_again, 0, 0);
 }
 
 static void on_again(uv_timer_t *timer) {
@@ -203,7 +209,7 @@ static void on_sweep(uv_timer_t *timer) {
 static bool start_listener(struct listener *listener, struct err *err) {
     struct http *http = listener->http;
     listener->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, 0, NULL, NULL, on_request, listener,
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, listener,
         MHD_OPTION_LISTEN_SOCKET, listener->fd, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)HTTP_CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, 0u,

@@ -30,7 +30,7 @@ struct listener {
     struct MHD_Daemon *daemon;
     uv_poll_t poll;   /* on the daemon's epoll descriptor */
     uv_timer_t again; /* the daemon has something to do although nothing arrived */
-    bool handles_open;
+    bool handles_open, kicked;
 };
 
 struct connection {
@@ -78,6 +78,9 @@ struct http {
     void *closed_owner;
 };
 
+/* A suspended connection was resumed: libmicrohttpd, which is not woken by that where it has no thread
+ * of its own, runs soon. */
+void listener_kick(struct listener *listener);
 /* Frees the server when nothing refers to it any more. */
 void http_settle(struct http *http);
 
