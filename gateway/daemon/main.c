@@ -6,6 +6,7 @@
  * then it is ready. SIGTERM and SIGINT stop it in reverse order; a second one ends it at once.
  * SIGHUP is ignored: it has no files to open again.
  */
+#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -239,10 +240,13 @@ static void watch_signals(struct gateway *gateway) {
     }
 }
 
-/* Before anything is opened here that would get this number. */
+/* Before anything is opened here that would get this number. A copy of it stays open to the end:
+ * sluice-super takes the end of the socket for the end of sluiced, and after the core has closed it
+ * there is still something to do. */
 static bool has_super(void) {
     struct stat st;
-    return fstat(SUPER_FD, &st) == 0 && S_ISSOCK(st.st_mode);
+    return fstat(SUPER_FD, &st) == 0 && S_ISSOCK(st.st_mode) &&
+           fcntl(SUPER_FD, F_DUPFD_CLOEXEC, SUPER_FD + 1) >= 0;
 }
 
 static int run(struct gateway *gateway) {
