@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/uuid.h"
 #include "wire/message.h"
+#include <sluice/driver.h>
 
 #define DEADLINE_MS 10000
 #define POOL_BYTE 0x70
