@@ -76,7 +76,8 @@ static int32_t pool_opened(struct exchange *x, const struct wire_pool_open *args
     struct wire_pool *ret = x->result;
     struct buf encoded;
     buf_init(&encoded, sizeof place->opened);
-    bool good = convert_pool(limits, ret, &x->err);
+    place->limits = *limits; /* the answer points into it */
+    bool good = convert_pool(&place->limits, ret, &x->err);
     if (good) {
         shape_encode(&wire_pool_shape, ret, &encoded);
         good = !encoded.overflow || err_set(&x->err, ERR_NO_MEMORY, "no memory for the pool");
@@ -84,7 +85,6 @@ static int32_t pool_opened(struct exchange *x, const struct wire_pool_open *args
     if (good) {
         memcpy(place->opened, encoded.at, encoded.length);
         place->opened_length = (uint32_t)encoded.length;
-        place->limits = *limits;
         place->pool = pool;
         place->pool_id = args->pool;
         place->is_open = true;

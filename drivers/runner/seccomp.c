@@ -38,6 +38,12 @@ static const uint64_t namespaces[] = {
 static const unsigned families[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK};
 #define FAMILY_LAST AF_NETLINK
 
+/* libseccomp's own macros leave the last member to chance in the eyes of a strict compiler. */
+static struct scmp_arg_cmp argument(unsigned number, enum scmp_compare how, uint64_t value,
+                                    uint64_t masked) {
+    return (struct scmp_arg_cmp){.arg = number, .op = how, .datum_a = value, .datum_b = masked};
+}
+
 static int number_of(const char *name) {
     return seccomp_syscall_resolve_name(name);
 }
@@ -57,20 +63,21 @@ static int deny_signals(scmp_filter_ctx filter) {
     int wrong = 0;
     for (size_t i = 0; wrong == 0 && i < sizeof to_a_process / sizeof to_a_process[0]; i++)
         wrong = seccomp_rule_add(filter, DENY, number_of(to_a_process[i]), 1,
-                                 SCMP_A0(SCMP_CMP_NE, (scmp_datum_t)getpid()));
+                                 argument(0, SCMP_CMP_NE, (uint64_t)getpid(), 0));
     /* Limits of others with the same uid; 0 is oneself. */
     if (wrong == 0)
-        wrong = seccomp_rule_add(filter, DENY, SCMP_SYS(prlimit64), 1, SCMP_A0(SCMP_CMP_NE, 0));
+        wrong =
+            seccomp_rule_add(filter, DENY, SCMP_SYS(prlimit64), 1, argument(0, SCMP_CMP_NE, 0, 0));
     return wrong;
 }
 
 static int deny_processes(scmp_filter_ctx filter) {
     int clone_number = SCMP_SYS(clone);
     int wrong = seccomp_rule_add(filter, DENY, clone_number, 1,
-                                 SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
+                                 argument(0, SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
     for (size_t i = 0; wrong == 0 && i < sizeof namespaces / sizeof namespaces[0]; i++)
         wrong = seccomp_rule_add(filter, DENY, clone_number, 1,
-                                 SCMP_A0(SCMP_CMP_MASKED_EQ, namespaces[i], namespaces[i]));
+                                 argument(0, SCMP_CMP_MASKED_EQ, namespaces[i], namespaces[i]));
     /* Its flags are in memory, where a filter cannot look. The C library then uses clone. */
     int clone3_number = number_of("clone3");
     if (wrong == 0 && clone3_number >= 0)
@@ -81,14 +88,14 @@ static int deny_processes(scmp_filter_ctx filter) {
 static int deny_sockets(scmp_filter_ctx filter, bool network) {
     int number = SCMP_SYS(socket);
     if (!network)
-        return seccomp_rule_add(filter, DENY, number, 1, SCMP_A0(SCMP_CMP_NE, AF_UNIX));
-    int wrong = seccomp_rule_add(filter, DENY, number, 1, SCMP_A0(SCMP_CMP_GT, FAMILY_LAST));
+        return seccomp_rule_add(filter, DENY, number, 1, argument(0, SCMP_CMP_NE, AF_UNIX, 0));
+    int wrong = seccomp_rule_add(filter, DENY, number, 1, argument(0, SCMP_CMP_GT, FAMILY_LAST, 0));
     for (unsigned family = 0; wrong == 0 && family <= FAMILY_LAST; family++) {
         bool allowed = false;
         for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
             allowed = allowed || families[i] == family;
         if (!allowed)
-            wrong = seccomp_rule_add(filter, DENY, number, 1, SCMP_A0(SCMP_CMP_EQ, family));
+            wrong = seccomp_rule_add(filter, DENY, number, 1, argument(0, SCMP_CMP_EQ, family, 0));
     }
     return wrong;
 }
@@ -96,10 +103,10 @@ static int deny_sockets(scmp_filter_ctx filter, bool network) {
 /* Typing into the terminal from which the gateway was started. */
 static int deny_terminals(scmp_filter_ctx filter) {
     int wrong = seccomp_rule_add(filter, DENY, SCMP_SYS(ioctl), 1,
-                                 SCMP_A1(SCMP_CMP_MASKED_EQ, LOW_HALF, TIOCSTI));
+                                 argument(1, SCMP_CMP_MASKED_EQ, LOW_HALF, TIOCSTI));
     if (wrong == 0)
         wrong = seccomp_rule_add(filter, DENY, SCMP_SYS(ioctl), 1,
-                                 SCMP_A1(SCMP_CMP_MASKED_EQ, LOW_HALF, TIOCLINUX));
+                                 argument(1, SCMP_CMP_MASKED_EQ, LOW_HALF, TIOCLINUX));
     return wrong;
 }
 

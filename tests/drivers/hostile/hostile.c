@@ -62,8 +62,8 @@ static int32_t outcome(struct pool *pool, struct sluice_call *call, bool worked,
 static int32_t do_crash(struct pool *pool, struct sluice_call *call) {
     (void)pool;
     (void)call;
-    /* A pointer that the compiler cannot see through, so that it is the machine that objects. */
-    int *volatile nowhere = NULL;
+    /* Volatile twice, so that the compiler neither sees through it nor leaves the store out. */
+    volatile int *volatile nowhere = NULL;
     *nowhere = 1;
     return SLUICE_OK;
 }
