@@ -39,6 +39,7 @@ struct op *op_create(struct engine *engine, enum core_kind kind) {
     state->engine = engine;
     state->op = op;
     arena_init(&op->arena, ENGINE_OP_MEMORY);
+    arena_init(&op->step_arena, ENGINE_OP_MEMORY);
     uv_timer_init(engine->core->loop, &state->timer);
     state->timer.data = op;
     return op;
@@ -47,6 +48,7 @@ struct op *op_create(struct engine *engine, enum core_kind kind) {
 static void on_timer_closed(uv_handle_t *handle) {
     struct op *op = handle->data;
     arena_release(&op->arena);
+    arena_release(&op->step_arena);
     free(op->state);
     free(op);
 }
@@ -216,6 +218,7 @@ static void step_enter(struct op *op) {
         state->step_began_ms = clock_mono_ms();
         op_fault(op, step->name, state->undoing ? "undo_before" : "before");
     }
+    arena_reset(&op->step_arena);
     state->in_step = true;
     if (!state->undoing)
         step->run(op);
@@ -290,9 +293,12 @@ void op_again(struct op *op, uint32_t after_ms, uint64_t done, uint64_t total,
     op->state->asked_again = true;
     op->state->tries = 0; /* it moves: only what stands still runs out of time */
     op->state->step_began_ms = clock_mono_ms();
-    op->state->waiting_for = waiting_for;
+    op->state->waiting_for = NULL;
+    if (waiting_for != NULL)
+        wait_for(op->state, waiting_for);
     note_progress(op->state, done, total);
-    next_turn(op, after_ms);
+    /* Never 0: libuv runs a timer that is due at once in the same round, and would not poll. */
+    next_turn(op, after_ms > 0 ? after_ms : 1);
 }
 
 static void on_reply(void *arg, const struct runner_reply *reply) {
@@ -371,6 +377,7 @@ static void end_begin(struct op *op) {
     struct op_state *state = op->state;
     struct catalog_txn *txn = catalog_begin(op->core->catalog);
     catalog_finishing(txn);
+    arena_reset(&op->step_arena);
     struct err err = ERR_INIT;
     bool (*last)(struct op *, struct catalog_txn *, struct err *) = state->abandoned ? NULL
                                                                     : state->undoing

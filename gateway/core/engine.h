@@ -31,8 +31,8 @@
 #include "core/records.h"
 #include "runners/runners.h"
 
-#define ENGINE_OPERATIONS_MAX 4096 /* running at once; more is TOO_MANY */
-#define ENGINE_OP_MEMORY (512 * 1024)
+#define ENGINE_OPERATIONS_MAX 4096     /* running at once; more is TOO_MANY */
+#define ENGINE_OP_MEMORY (1024 * 1024) /* the largest request four times over */
 #define OP_LOCKS_MAX 6
 
 struct engine;
@@ -73,11 +73,12 @@ struct op {
     const struct kind_row *row;
     struct operation_record record; /* lives in the arena */
     const void *params;             /* in the arena; secrets sealed away already */
-    struct arena arena;
-    struct pool *pool;     /* set by prepare or recall; its work is counted */
-    struct driver *driver; /* likewise */
-    const char *secret;    /* for the one who asked, not stored */
-    void *scratch;         /* a kind's own, in the arena, lost at a restart */
+    struct arena arena;             /* as long as the operation */
+    struct arena step_arena;        /* emptied before each run, undo, finish and undone */
+    struct pool *pool;              /* set by prepare or recall; its work is counted */
+    struct driver *driver;          /* likewise */
+    const char *secret;             /* for the one who asked, not stored */
+    void *scratch;                  /* a kind's own, in the arena, lost at a restart */
 
     /* Results that steps leave for finish. */
     uint64_t size_bytes, used_bytes;

@@ -46,7 +46,7 @@ bool target_read(struct op *op, enum core_noun noun, const char *reference, void
 
 bool object_again(struct op *op, enum core_noun noun, void *ret_record, uint64_t *ret_revision,
                   struct err *err) {
-    return store_get(op->core->catalog, noun, &op->record.object, &op->arena, ret_record,
+    return store_get(op->core->catalog, noun, &op->record.object, &op->step_arena, ret_record,
                      ret_revision, err);
 }
 
@@ -86,7 +86,7 @@ bool count_change(struct op *op, struct catalog_txn *txn, enum core_noun noun,
     } before, after;
     uint64_t revision;
     struct err trouble = ERR_INIT;
-    if (!store_get(op->core->catalog, noun, id, &op->arena, &before, &revision, &trouble))
+    if (!store_get(op->core->catalog, noun, id, &op->step_arena, &before, &revision, &trouble))
         return trouble.code == ERR_NOT_FOUND || err_set(err, trouble.code, "%s", trouble.text);
     after = before;
     uint32_t *count = (uint32_t *)((char *)&after + member);

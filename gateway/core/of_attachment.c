@@ -43,6 +43,7 @@ struct writers {
     const struct sluice_uuid *host;
     uint32_t count;
     bool same_host;
+    struct err err;
 };
 
 static bool on_attachment_of_volume(void *arg, const struct catalog_entry *entry) {
@@ -50,13 +51,14 @@ static bool on_attachment_of_volume(void *arg, const struct catalog_entry *entry
     struct sluice_uuid id;
     struct attachment_record other;
     memcpy(id.bytes, entry->key + entry->key_length - sizeof id.bytes, sizeof id.bytes);
-    if (store_get(writers->op->core->catalog, CORE_ATTACHMENT, &id, &writers->op->arena, &other,
-                  NULL, NULL) &&
-        uuid_is_zero(&other.snapshot)) {
+    arena_reset(&writers->op->step_arena);
+    bool ok = store_get(writers->op->core->catalog, CORE_ATTACHMENT, &id, &writers->op->step_arena,
+                        &other, NULL, &writers->err);
+    if (ok && uuid_is_zero(&other.snapshot)) {
         writers->count += strcmp(other.mode, "read-write") == 0;
         writers->same_host = writers->same_host || uuid_equal(&other.host, writers->host);
     }
-    return true;
+    return ok;
 }
 
 static bool of_volume(struct op *op, const struct attachment_create_params *params,
@@ -74,6 +76,8 @@ static bool of_volume(struct op *op, const struct attachment_create_params *para
     if (!catalog_scan(op->core->catalog, prefix.at, prefix.length, NULL, 0, false,
                       on_attachment_of_volume, &writers, err))
         return false;
+    if (writers.err.code != ERR_NONE)
+        return err_set(err, writers.err.code, "%s", writers.err.text);
     if (writers.same_host)
         return err_set(err, ERR_EXISTS, "volume %s is attached to this host already", volume.name);
     bool writes = strcmp(record->mode, "read-write") == 0;
@@ -194,12 +198,13 @@ void attachment_create_grant_run(struct op *op) {
         .mode = strcmp(record.mode, "read-write") == 0 ? SLUICE_ACCESS_READ_WRITE
                                                        : SLUICE_ACCESS_READ_ONLY,
     };
-    if (!store_get(op->core->catalog, CORE_HOST, &record.host, &op->arena, &host, NULL, &err)) {
+    if (!store_get(op->core->catalog, CORE_HOST, &record.host, &op->step_arena, &host, NULL,
+                   &err)) {
         op_step_done(op, &err);
         return;
     }
     args.host = host.name;
-    if (!typed(&op->arena, &host.identities, &args.identities)) {
+    if (!typed(&op->step_arena, &host.identities, &args.identities)) {
         err_set(&err, ERR_NO_MEMORY, "no memory for the identities");
         op_step_done(op, &err);
         return;

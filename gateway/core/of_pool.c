@@ -50,7 +50,7 @@ bool pool_put_before(struct op *op, struct catalog_txn *txn, struct err *err) {
     uint64_t revision;
     if (!object_again(op, CORE_POOL, &now, &revision, err) ||
         !shape_decode(&pool_record_shape, op->record.before.at, op->record.before.length,
-                      &op->arena, &before, err))
+                      &op->step_arena, &before, err))
         return false;
     store_change(txn, CORE_POOL, &now, revision, &before);
     return true;
@@ -341,7 +341,7 @@ static void run_anew(struct op *op, struct pool *pool) {
 static bool same_bag(struct op *op, const struct pool_record *now) {
     struct pool_record before;
     return shape_decode(&pool_record_shape, op->record.before.at, op->record.before.length,
-                        &op->arena, &before, NULL) &&
+                        &op->step_arena, &before, NULL) &&
            now->updated_at != 0 && pool_bag_same(&before, now) &&
            strcmp(before.driver_version, now->driver_version) == 0;
 }
@@ -366,7 +366,7 @@ static void take_back(struct op *op) {
     if (pool == NULL)
         return;
     if (!shape_decode(&pool_record_shape, op->record.before.at, op->record.before.length,
-                      &op->arena, &before, &err) ||
+                      &op->step_arena, &before, &err) ||
         !pool_set_record(pool, &before, &err)) {
         op_step_done(op, &err);
         return;

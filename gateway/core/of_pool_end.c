@@ -60,7 +60,7 @@ void pool_drain_wait_run(struct op *op) {
     }
     char text[64];
     snprintf(text, sizeof text, "%u running operations", count);
-    op_again(op, 50, 0, 0, arena_strdup(&op->arena, text));
+    op_again(op, 50, 0, 0, text);
 }
 
 static void stop_runner(struct op *op) {

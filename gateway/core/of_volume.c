@@ -272,7 +272,7 @@ void volume_create_driver_run(struct op *op) {
         args.source_kind = SLUICE_SOURCE_VOLUME;
     } else if (strcmp(record.source_kind, "snapshot") == 0) {
         args.source_kind = SLUICE_SOURCE_SNAPSHOT;
-        if (!store_get(op->core->catalog, CORE_SNAPSHOT, &record.source, &op->arena, &snapshot,
+        if (!store_get(op->core->catalog, CORE_SNAPSHOT, &record.source, &op->step_arena, &snapshot,
                        NULL, &err)) {
             op_step_done(op, &err);
             return;

@@ -15,6 +15,7 @@
 #include "core/state.h"
 #include "core/store.h"
 #include "lifecycle/bag.h"
+#include "lifecycle/sandbox.h"
 #include <sluice/driver.h>
 
 #define POOL_RECORD_MEMORY (256 * 1024)
