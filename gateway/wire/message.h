@@ -183,6 +183,21 @@
     F(T, TEXT, lines, 2047, "")      \
     F(T, TEXT, note, 511, "")
 
+#define WIRE_RING_ATTACH_FIELDS(F, T) F(T, U64, generation, 0, "of the ring, counts up a pool")
+#define WIRE_DATA_OPEN_FIELDS(F, T)                                                                \
+    F(T, UUID, volume, 0, "")                                                                      \
+    F(T, UUID, snapshot, 0, "zero: the volume itself")                                             \
+    F(T, BOOL, read_only, 0, "")                                                                   \
+    F(T, U64, epoch, 0, "")
+#define WIRE_DATA_OPENED_FIELDS(F, T)                                                              \
+    F(T, U32, handle, 0, "in submissions")                                                         \
+    F(T, U32, io_align, 0, "bytes")                                                                \
+    F(T, U64, size_bytes, 0, "")                                                                   \
+    F(T, U64, token, 0, "the stability token as it is now")
+#define WIRE_DATA_CLOSE_FIELDS(F, T)                                                               \
+    F(T, UUID, volume, 0, "")                                                                      \
+    F(T, U32, handle, 0, "")
+
 SHAPE_STRUCT(wire_nothing, WIRE_NOTHING_FIELDS)
 SHAPE_STRUCT(wire_hello, WIRE_HELLO_FIELDS)
 SHAPE_STRUCT(wire_load, WIRE_LOAD_FIELDS)
@@ -217,6 +232,10 @@ SHAPE_STRUCT(wire_snapshot, WIRE_SNAPSHOT_FIELDS)
 SHAPE_STRUCT(wire_access_grant, WIRE_ACCESS_GRANT_FIELDS)
 SHAPE_STRUCT(wire_access_revoke, WIRE_ACCESS_REVOKE_FIELDS)
 SHAPE_STRUCT(wire_connection, WIRE_CONNECTION_FIELDS)
+SHAPE_STRUCT(wire_ring_attach, WIRE_RING_ATTACH_FIELDS)
+SHAPE_STRUCT(wire_data_open, WIRE_DATA_OPEN_FIELDS)
+SHAPE_STRUCT(wire_data_opened, WIRE_DATA_OPENED_FIELDS)
+SHAPE_STRUCT(wire_data_close, WIRE_DATA_CLOSE_FIELDS)
 
 enum wire_number {
 #define WIRE_MESSAGE(NAME, number, sender, states, shape, sentence) WIRE_##NAME = number,
