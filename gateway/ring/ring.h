@@ -33,12 +33,12 @@
 
 #define RING_MAGIC 0x676e6972u
 #define RING_VERSION 1
-#define RING_ENTRIES 256                /* each way; a power of two */
-#define RING_PAGE 4096                  /* bytes */
-#define RING_PAGES 8192                 /* 32 MiB of payload: 32 calls of the largest size */
-#define RING_CALL_MAX (1024 * 1024)     /* bytes of payload of one call */
-#define RING_EXTENTS_MAX 128            /* entries that an EXTENTS call answers */
-#define RING_SPIN_NS 50000              /* what waking a halted processor costs */
+#define RING_ENTRIES 256            /* each way; a power of two */
+#define RING_PAGE 4096              /* bytes */
+#define RING_PAGES 8192             /* 32 MiB of payload: 32 calls of the largest size */
+#define RING_CALL_MAX (1024 * 1024) /* bytes of payload of one call */
+#define RING_EXTENTS_MAX 128        /* entries that an EXTENTS call answers */
+#define RING_SPIN_NS 50000          /* what waking a halted processor costs */
 
 enum ring_verb {
     RING_READ = 1,
@@ -49,8 +49,8 @@ enum ring_verb {
     RING_EXTENTS = 6, /* answers ring_extents in its pages */
 };
 
-/* 64 bytes. flags: enum sluice_io_flag. page, for verbs with payload: its first page; the payload is
- * contiguous. */
+/* 64 bytes. flags: enum sluice_io_flag. page, for verbs with payload: its first page; the payload
+ * is contiguous. */
 struct ring_submission {
     uint64_t tag; /* sluice-data's own; comes back */
     uint16_t verb;
@@ -113,26 +113,34 @@ enum ring_side { RING_DATA, RING_RUNNER };
 struct ring {
     struct ring_shared *shared;
     enum ring_side side;
-    int memory_fd;  /* sealed against growing, shrinking and further seals */
-    int wake_runner; /* eventfd: written by sluice-data */
-    int wake_data;   /* eventfd: written by the runner */
-    bool broken;
+    int memory_fd;       /* sealed against growing, shrinking and further seals */
+    int wake_runner;     /* eventfd: written by sluice-data */
+    int wake_data;       /* eventfd: written by the runner */
+    _Atomic bool broken; /* set by either thread, never cleared */
     /* This side's own copies: what the other side says is never taken as a base. */
     uint32_t submitted, submission_seen;
     uint32_t completed, completion_seen;
     uint32_t unpublished; /* entries written since the last ring_publish */
 };
 
+/* The other side said what cannot be true. Look here when ring_next_... or ring_room gave nothing.
+ */
+static inline bool ring_broken(const struct ring *ring) {
+    return atomic_load_explicit(&ring->broken, memory_order_relaxed);
+}
+
 /* sluice-data's side: makes the three descriptors and touches every page, so that no first touch
  * costs a call. */
 bool ring_create(struct ring *ret, struct err *err);
-/* The runner's side. Owns the descriptors from here on, also on failure. Checks seals, size, magic. */
+/* The runner's side. Owns the descriptors from here on, also on failure. Checks seals, size, magic.
+ */
 bool ring_open(int memory_fd, int wake_runner, int wake_data, struct ring *ret, struct err *err);
 void ring_release(struct ring *ring); /* unmaps, closes */
 
 /* ---- producer ------------------------------------------------------------------------------- */
 
-/* Room for how many entries; 0 when the other side does not read (or lies about it). */
+/* Room for at least how many entries (looks closely when there is little); 0 when the other side
+ * does not read, or lies about it. */
 uint32_t ring_room(struct ring *ring);
 /* Writes one entry; it is seen after ring_publish. There must be room. */
 void ring_submit(struct ring *ring, const struct ring_submission *submission);
@@ -147,6 +155,10 @@ bool ring_next_submission(struct ring *ring, struct ring_submission *ret);
 bool ring_next_completion(struct ring *ring, struct ring_completion *ret);
 /* Is there something, without taking it? */
 bool ring_ready(const struct ring *ring);
+/* Is a copied submission one that can be carried out as far as the ring goes: a verb, flags that it
+ * may have, a length that it may have, payload inside the ring, no overflow? Whether it lies inside
+ * the volume is the caller's to check. */
+bool ring_submission_valid(const struct ring_submission *submission);
 /* Looks until there is something or the budget is spent; false: nothing came. Publishes the
  * processor, does not look at all when both sides are on one. budget_ns 0: one look. */
 bool ring_spin(struct ring *ring, uint64_t budget_ns);
@@ -155,7 +167,8 @@ bool ring_spin(struct ring *ring, uint64_t budget_ns);
 bool ring_asleep(struct ring *ring);
 void ring_awake(struct ring *ring); /* takes the eventfd's count back */
 
-/* Payload; `pages` whole pages from `page` on. NULL: not inside the ring (a hostile index). */
+/* Payload: `length` bytes from the start of `page` on. NULL: not inside the ring (a hostile index).
+ */
 void *ring_payload(const struct ring *ring, uint32_t page, uint64_t length);
 
 /* ---- pages: sluice-data's private map ------------------------------------------------------- */

@@ -91,7 +91,7 @@ void data_encode(enum data_number number, const void *body, struct buf *buf);
 /* How many descriptors a message brings. */
 uint32_t data_descriptors(enum data_number number);
 /* false: a breach, err (PROTOCOL) says which. `body` lies in the arena. */
-bool data_decode(const void *packet, size_t length, uint32_t descriptors, enum data_sender from,
+bool data_decode(const void *bytes, size_t length, uint32_t descriptors, enum data_sender from,
                  struct arena *arena, enum data_number *ret_number, const void **ret_body,
                  struct err *err);
 

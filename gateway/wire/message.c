@@ -4,9 +4,8 @@
  */
 #include "wire/message.h"
 
-#include <string.h>
-
 #include "base/check.h"
+#include "wire/packet.h"
 
 SHAPE_DEFINE(wire_nothing, 1, WIRE_NOTHING_FIELDS)
 SHAPE_DEFINE(wire_hello, 1, WIRE_HELLO_FIELDS)
@@ -46,9 +45,6 @@ SHAPE_DEFINE(wire_ring_attach, 1, WIRE_RING_ATTACH_FIELDS)
 SHAPE_DEFINE(wire_data_open, 1, WIRE_DATA_OPEN_FIELDS)
 SHAPE_DEFINE(wire_data_opened, 1, WIRE_DATA_OPENED_FIELDS)
 SHAPE_DEFINE(wire_data_close, 1, WIRE_DATA_CLOSE_FIELDS)
-
-#define BODY_OFFSET WIRE_HEADER_SIZE
-#define LENGTH_OFFSET 4
 
 static const struct wire_row rows[WIRE_NUMBERS] = {
 #define WIRE_MESSAGE(NAME, number, side, when, shape, sentence) \
@@ -96,55 +92,34 @@ static bool carries_call_id(uint16_t number, const struct wire_row *row) {
 void wire_encode(uint16_t number, uint64_t call_id, const void *body, struct buf *buf) {
     const struct wire_row *row = wire_row(number);
     CHECK(row != NULL);
-    CHECK(buf->length == 0 && buf->max <= WIRE_PACKET_MAX);
     CHECK((call_id != 0) == carries_call_id(number, row));
-    buf_put_u16(buf, WIRE_MAGIC);
-    buf_put_u16(buf, number);
-    buf_put_u32(buf, 0); /* known when the body is there */
-    buf_put_u64(buf, call_id);
-    shape_encode(row->body, body, buf);
-    if (buf->overflow)
-        return;
-    size_t length = buf->length - BODY_OFFSET;
-    for (size_t i = 0; i < 4; i++)
-        buf->at[LENGTH_OFFSET + i] = (uint8_t)(length >> (8 * i));
+    packet_encode(number, call_id, row->body, body, buf);
 }
 
 static bool breach(struct err *err, const char *what, const struct wire_row *row) {
-    return err_set(err, ERR_PROTOCOL, "%s%s%s", what, row != NULL ? ": " : "",
-                   row != NULL ? row->name : "");
+    return err_set(err, ERR_PROTOCOL, "%s: %s", what, row->name);
 }
 
 bool wire_decode(const void *packet, size_t length, enum wire_sender from, unsigned state,
                  struct arena *arena, struct wire_packet *ret, struct err *err) {
-    if (length < WIRE_HEADER_SIZE || length > WIRE_PACKET_MAX)
-        return err_set(err, ERR_PROTOCOL, "a packet of %zu bytes", length);
-    struct reader reader;
-    reader_init(&reader, packet, length);
-    if (reader_u16(&reader) != WIRE_MAGIC)
-        return breach(err, "a packet without the magic", NULL);
-    uint16_t number = reader_u16(&reader);
-    const struct wire_row *row = wire_row(number);
+    struct packet frame;
+    if (!packet_open(packet, length, &frame, err))
+        return false;
+    const struct wire_row *row = wire_row(frame.number);
     if (row == NULL)
-        return err_set(err, ERR_PROTOCOL, "no message has the number %u", number);
-    if (reader_u32(&reader) != length - WIRE_HEADER_SIZE)
-        return breach(err, "the length in the header is not that of the body", row);
-    uint64_t call_id = reader_u64(&reader);
+        return err_set(err, ERR_PROTOCOL, "no message has the number %u", frame.number);
     if (row->sender != from)
         return breach(err, "a message of the other side", row);
     if ((row->states & state) == 0)
         return err_set(err, ERR_PROTOCOL, "%s is not permitted in state %s", row->name,
                        wire_state_name(state));
-    if ((call_id != 0) != carries_call_id(number, row))
-        return breach(err, call_id != 0 ? "a call id where none belongs" : "no call id", row);
-
-    void *body = arena_alloc(arena, row->body->size);
-    struct err cause = ERR_INIT;
+    if ((frame.call_id != 0) != carries_call_id(frame.number, row))
+        return breach(err, frame.call_id != 0 ? "a call id where none belongs" : "no call id", row);
+    const void *body = packet_body(&frame, row->name, row->body, arena, err);
     if (body == NULL)
-        return breach(err, "no memory for a message", row);
-    if (!shape_decode(row->body, reader.at, reader.left, arena, body, &cause))
-        return err_set(err, ERR_PROTOCOL, "%s: %s", row->name, cause.text);
-    *ret = (struct wire_packet){.number = number, .row = row, .call_id = call_id, .body = body};
+        return false;
+    *ret = (struct wire_packet){
+        .number = frame.number, .row = row, .call_id = frame.call_id, .body = body};
     return true;
 }
 
