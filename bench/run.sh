@@ -117,8 +117,12 @@ fi
 conf/install.sh
 if [ -z "${BUILD-}" ]; then
     BUILD=$PWD/build/release
-    cmake --preset release >/dev/null
-    cmake --build --preset release --target bench >/dev/null
+    build() { cmake --preset release && cmake --build --preset release --target bench; }
+    if ! said=$(build 2>&1); then
+        printf '%s\n' "$said" | grep -v '^\[' | tail -n 40 >&2
+        echo "the release preset does not build" >&2
+        exit 1
+    fi
 fi
 export BUILD
 
