@@ -97,12 +97,14 @@ void call_queue_add(struct call_queue *queue, struct call *call) {
     queue->unsent_count++;
 }
 
-struct call *call_queue_next(const struct call_queue *queue, uint32_t suspect_deaths) {
+struct call *call_queue_next(const struct call_queue *queue, uint32_t suspect_deaths,
+                             uint64_t patience_ms) {
     struct call *next = TAILQ_FIRST(&queue->unsent);
     const struct call *first = TAILQ_FIRST(&queue->sent);
     if (next == NULL || queue->sent_count >= WIRE_CALLS_MAX)
         return NULL;
-    if (first != NULL && (first->deaths >= suspect_deaths || next->deaths >= suspect_deaths))
+    if (first != NULL && first->sent_ms > patience_ms &&
+        (first->deaths >= suspect_deaths || next->deaths >= suspect_deaths))
         return NULL;
     return next;
 }

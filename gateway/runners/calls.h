@@ -61,8 +61,10 @@ struct call_queue {
 void call_queue_init(struct call_queue *queue);
 void call_queue_add(struct call_queue *queue, struct call *call);
 /* The next call to send, or NULL: there is none, or it has to wait. A call that has been inside at
- * `suspect_deaths` deaths is sent alone. */
-struct call *call_queue_next(const struct call_queue *queue, uint32_t suspect_deaths);
+ * `suspect_deaths` deaths is sent alone: others wait for it, and it for others, but not for one
+ * that has been inside since `patience_ms` or longer, or a driver that hangs would stop all. */
+struct call *call_queue_next(const struct call_queue *queue, uint32_t suspect_deaths,
+                             uint64_t patience_ms);
 void call_queue_sent(struct call_queue *queue, struct call *call, uint64_t now_ms);
 /* The call that is answered by that id, out of the queue; NULL: none is. */
 struct call *call_queue_answered(struct call_queue *queue, uint64_t id);

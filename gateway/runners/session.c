@@ -63,16 +63,15 @@ void session_pump(struct runner *runner) {
     if (runner->state != RUNNER_SERVING || runner->phase != PROCESS_LIVE ||
         (runner->session & S_CLOSING) != 0)
         return;
-    uint64_t now_ms = 0;
-    while ((call = call_queue_next(&runner->calls, policy->poison_deaths - 1)) != NULL) {
+    uint64_t now_ms = clock_mono_ms();
+    uint64_t patience_ms = now_ms > policy->stalled_ms ? now_ms - policy->stalled_ms : 0;
+    while ((call = call_queue_next(&runner->calls, policy->poison_deaths - 1, patience_ms)) !=
+           NULL) {
         if (process_link_send(runner->link, call->packet.at, call->packet.length) != PROCESS_SENT)
             return;
-        if (now_ms == 0)
-            now_ms = clock_mono_ms();
         call_queue_sent(&runner->calls, call, now_ms);
-    }
-    if (now_ms != 0)
         quicken(runner, now_ms);
+    }
 }
 
 void session_open_pool(struct runner *runner) {
