@@ -118,8 +118,7 @@ static void on_runner_ended(struct super *super, struct super_child *child, int 
         super_sweep_uid(child->uid);
     super_child_bury(child, status);
 #ifdef SLUICE_WITH_FAULTS
-    if (WIFSIGNALED(status))
-        super_faults_runner_died();
+    super_faults_runner_died(child);
 #endif
 }
 
