@@ -13,6 +13,7 @@
  *     --header "N: V"    may be repeated
  *     --body TEXT        sent as application/json
  *     --expect STATUS    default 200; any other status ends the run and is shown
+ *     --count N          ends after N answers, however long that takes, and prints nothing
  *
  * One thread, epoll; the processor that it needs is small beside the server's, but it is needed:
  * run both sides of a comparison with it.
@@ -38,6 +39,7 @@
 #define HEADERS_MAX 16
 #define REQUEST_MAX 16384
 #define ANSWER_MAX 262144
+#define SILENCE_MS 5000 /* without any answer: something hangs */
 
 struct connection {
     int fd;
@@ -53,11 +55,11 @@ static struct {
     const char *method, *path, *body;
     const char *headers[HEADERS_MAX];
     unsigned header_count;
-    uint64_t connections, expect;
+    uint64_t connections, expect, count;
     const char *metric;
 } wish = {.method = "GET", .path = "/", .connections = 1, .expect = 200};
 
-static uint64_t numbers;
+static uint64_t numbers, started;
 static int epoll;
 
 /* Appends with each "%n" replaced. */
@@ -119,6 +121,7 @@ static void request_send(struct connection *connection) {
 }
 
 static void request_start(struct connection *connection) {
+    started++;
     connection->began_ns = clock_mono_ns();
     request_make(connection);
     request_send(connection);
@@ -208,7 +211,7 @@ static void wish_take(const char *name, const char *value) {
         {"--port", &wish.port, NULL},     {"--unix", &wish.socket_path, NULL},
         {"--method", &wish.method, NULL}, {"--path", &wish.path, NULL},
         {"--body", &wish.body, NULL},     {"--connections", NULL, &wish.connections},
-        {"--expect", NULL, &wish.expect},
+        {"--expect", NULL, &wish.expect}, {"--count", NULL, &wish.count},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         if (strcmp(name, rows[i].name) != 0)
@@ -222,18 +225,25 @@ static void wish_take(const char *name, const char *value) {
     measure_fail("unknown option %s", name);
 }
 
+static bool is_over(const struct measure *measure, uint64_t answers) {
+    return wish.count > 0 ? answers >= wish.count : measure_over(measure);
+}
+
 static void run(struct measure *measure) {
     struct epoll_event events[64];
-    while (!measure_over(measure)) {
-        int count = epoll_wait(epoll, events, 64, 1000);
+    uint64_t answers = 0;
+    while (!is_over(measure, answers)) {
+        int count = epoll_wait(epoll, events, 64, SILENCE_MS);
         if (count == 0)
-            measure_fail("no answer for a second");
+            measure_fail("no answer for %d ms", SILENCE_MS);
         for (int i = 0; i < count; i++) {
             struct connection *connection = events[i].data.ptr;
             if (!answer_take(connection))
                 continue;
+            answers++;
             measure_one(measure, connection->began_ns);
-            request_start(connection);
+            if (wish.count == 0 || started < wish.count)
+                request_start(connection);
         }
     }
 }
@@ -262,7 +272,8 @@ int main(int argc, char **argv) {
         request_start(connection);
     }
     run(&measure);
-    measure_print(&measure);
+    if (wish.count == 0)
+        measure_print(&measure);
     free(connections);
     return 0;
 }

@@ -36,9 +36,21 @@ catalog_commit_1_p50      | us    | less | 0.75 | catalog_commit 1 p50  | LMDB c
 catalog_commit_1_disk     | 1/s   | more | - | catalog_commit 1 rate | fdatasync | machine_fdatasync overwrite rate | -
 catalog_commit_64_disk    | 1/s   | more | 5 | catalog_commit 64 rate | fdatasync | machine_fdatasync overwrite rate | -
 catalog_commit_64_lmdb    | 1/s   | more | 10 | catalog_commit 64 rate | LMDB commits | machine_lmdb rate | machine_fdatasync overwrite rate
-catalog_scale_get         | 1/s   | more | -    | catalog_scale 100000 get rate | 1,000 records | catalog_scale 1000 get rate | -
-catalog_scale_page        | 1/s   | more | -    | catalog_scale 100000 page rate | 1,000 records | catalog_scale 1000 page rate | -
-catalog_scale_open_p50    | us    | less | -    | catalog_scale 100000 open p50 | 1,000 records | catalog_scale 1000 open p50 | -
+catalog_store_get         | 1/s   | more | -    | catalog_scale 100000 get rate | 1,000 records | catalog_scale 1000 get rate | -
+catalog_store_page        | 1/s   | more | -    | catalog_scale 100000 page rate | 1,000 records | catalog_scale 1000 page rate | -
+catalog_store_open_p50    | us    | less | -    | catalog_scale 100000 open p50 | 1,000 records | catalog_scale 1000 open p50 | -
+driver_call_one           | 1/s   | more | 0.5  | driver_call.sh one 1 get rate | SEQPACKET | machine_seqpacket one 128 1 rate | -
+driver_call_two           | 1/s   | more | 0.5  | driver_call.sh two 1 get rate | SEQPACKET | machine_seqpacket two 128 1 rate | -
+driver_call_pipelined     | 1/s   | more | 1    | driver_call.sh two 64 get rate | 100,000 a second | echo 100000 | machine_seqpacket two 128 64 rate
+api_get                   | 1/s   | more | 0.6  | api_get.sh ours 64 rate | libmicrohttpd | api_get.sh bare 64 rate | -
+api_create_64             | 1/s   | more | 0.5  | api_create.sh 64 rate | fdatasync | machine_fdatasync overwrite rate | -
+api_create_1_p50          | us    | less | 0.4  | api_create.sh 1 p50 | LMDB commit | machine_lmdb p50 | machine_fdatasync overwrite p50
+catalog_scale_get         | 1/s   | more | 0.67 | api_scale.sh 100000 get rate | 1,000 volumes | api_scale.sh 1000 get rate | -
+catalog_scale_page        | 1/s   | more | 0.67 | api_scale.sh 100000 page rate | 1,000 volumes | api_scale.sh 1000 page rate | -
+catalog_scale_restart     | ms    | less | -    | api_scale.sh 100000 restart | 1,000 volumes | api_scale.sh 1000 restart | -
+catalog_scale_memory      | KiB   | less | -    | api_scale.sh 100000 memory | 1,000 volumes | api_scale.sh 1000 memory | -
+idle_sluiced              | KiB   | less | 1    | idle_memory.sh sluiced | 16 MiB | echo 16384 | -
+idle_runner               | KiB   | less | 1    | idle_memory.sh runner | 8 MiB | echo 8192 | -
 ROWS
 }
 
@@ -105,12 +117,17 @@ fi
 conf/install.sh
 if [ -z "${BUILD-}" ]; then
     BUILD=$PWD/build/release
-    cmake --preset release >/dev/null
-    cmake --build --preset release --target bench >/dev/null
+    build() { cmake --preset release && cmake --build --preset release --target bench; }
+    if ! said=$(build 2>&1); then
+        printf '%s\n' "$said" | grep -v '^\[' | tail -n 40 >&2
+        echo "the release preset does not build" >&2
+        exit 1
+    fi
 fi
 export BUILD
 
 temp=$(mktemp -d "${BENCH_DIR:-$BUILD}/bench-run.XXXXXX")
+chmod 711 "$temp" # runners have accounts of their own
 trap 'rm -rf "$temp"' EXIT
 trap 'exit 130' INT TERM
 export BENCH_DIR=$temp BENCH_SECONDS=$seconds

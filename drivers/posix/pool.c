@@ -355,6 +355,12 @@ int32_t pool_probe(void *argument, struct sluice_call *call) {
     return status;
 }
 
+/* Our directory for volumes goes too when it holds none: rmdir takes nothing else. */
+static int32_t given_back(const struct pool *pool) {
+    unlinkat(pool->root, LAYOUT_VOLUMES, AT_REMOVEDIR);
+    return SLUICE_OK;
+}
+
 int32_t pool_release(void *argument, struct sluice_call *call) {
     struct pool *pool = argument;
     struct stat seen;
@@ -362,7 +368,7 @@ int32_t pool_release(void *argument, struct sluice_call *call) {
     /* Not there any more, in the directory that it was in: released already. */
     if (stat(pool->path, &here) == 0 && here.st_dev == pool->device && here.st_ino == pool->inode &&
         fstatat(pool->root, LAYOUT_MARKER, &seen, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT) {
-        return SLUICE_OK;
+        return given_back(pool);
     }
     int32_t status = pool_check(pool, call);
     if (status != SLUICE_OK) {
@@ -372,5 +378,5 @@ int32_t pool_release(void *argument, struct sluice_call *call) {
         fsync(pool->root) != 0) {
         return fail_errno(pool, call, errno, "remove the marker");
     }
-    return SLUICE_OK;
+    return given_back(pool);
 }

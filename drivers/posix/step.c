@@ -8,8 +8,10 @@
 
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 void step_pass(enum step step, const char *name) {
     static atomic_ulong passages[STEP_COUNT];
@@ -23,6 +25,7 @@ void step_pass(enum step step, const char *name) {
         const char *rest = at + length + 5;
         unsigned long wanted = *rest == '@' ? strtoul(rest + 1, NULL, 10) : 1;
         if (atomic_fetch_add(&passages[step], 1) + 1 == wanted) {
+            dprintf(STDERR_FILENO, "killed at %s\n", name);
             raise(SIGKILL);
         }
         return;

@@ -4,8 +4,8 @@
  *
  * STEP(name) is compiled out unless the build has fault points. With them, the environment variable
  * SLUICE_FAULTS holds "posix.name=kill[@N]" entries separated by commas, as everywhere in Sluice;
- * the Nth passage (default 1) of that step ends the process by SIGKILL. A driver links nothing of
- * the gateway, so it reads them by itself.
+ * the Nth passage (default 1) of that step ends the process by SIGKILL, "killed at posix.name"
+ * being its last words. A driver links nothing of the gateway, so it reads them by itself.
  */
 #ifndef POSIX_STEP_H
 #define POSIX_STEP_H

@@ -26,16 +26,25 @@ static void put_escape(struct buf *buf, char c) {
         buf_printf(buf, "\\u%04x", (unsigned)(unsigned char)c);
 }
 
+/* ASCII that stands for itself in JSON: nearly all that there is. */
+static bool is_plain(unsigned char c) {
+    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+}
+
 /* Bytes that are no UTF-8 become U+FFFD: what we send is always JSON, whatever it came from. */
 void json_text(struct buf *buf, const char *text) {
     size_t left = text != NULL ? strlen(text) : 0;
     put_literal(buf, "\"");
     while (left > 0) {
         size_t run = 0;
-        size_t length;
-        while ((length = text_character(text + run, left - run)) > 0 &&
-               (unsigned char)text[run] >= 0x20 && text[run] != '"' && text[run] != '\\')
-            run += length;
+        size_t length = 2;
+        while (length > 1) {
+            while (run < left && is_plain((unsigned char)text[run]))
+                run++;
+            length = text_character(text + run, left - run);
+            if (length > 1)
+                run += length;
+        }
         buf_put(buf, text, run);
         text += run;
         left -= run;
@@ -89,16 +98,34 @@ static void put_uuid(struct buf *buf, const struct sluice_uuid *id) {
         json_text(buf, uuid_format(id, text));
 }
 
+/* Every object that the API shows has several; printf would take most of the time. */
+static void put_number(struct buf *buf, uint64_t number) {
+    char digits[20];
+    size_t at = sizeof digits;
+    do
+        digits[--at] = (char)('0' + number % 10);
+    while ((number /= 10) > 0);
+    buf_put(buf, digits + at, sizeof digits - at);
+}
+
+/* Names of fields are C's own: there is nothing to escape. */
+static void put_name(struct buf *buf, const char *before, const char *name) {
+    put_literal(buf, before);
+    put_literal(buf, "\"");
+    put_literal(buf, name);
+    put_literal(buf, "\":");
+}
+
 static void put_value(const struct shape_field *field, const void *member, struct buf *buf) {
     switch (field->kind) {
     case SHAPE_BOOL:
         put_literal(buf, *(const bool *)member ? "true" : "false");
         break;
     case SHAPE_U32:
-        buf_printf(buf, "%" PRIu32, *(const uint32_t *)member);
+        put_number(buf, *(const uint32_t *)member);
         break;
     case SHAPE_U64:
-        buf_printf(buf, "%" PRIu64, *(const uint64_t *)member);
+        put_number(buf, *(const uint64_t *)member);
         break;
     case SHAPE_I64:
         buf_printf(buf, "%" PRId64, *(const int64_t *)member);
@@ -129,9 +156,7 @@ void shape_json(const struct shape *shape, const void *object, bool open, struct
         const struct shape_field *field = &shape->fields[i];
         if (field->kind == SHAPE_BYTES)
             continue;
-        put_literal(buf, before);
-        json_text(buf, field->name);
-        put_literal(buf, ":");
+        put_name(buf, before, field->name);
         put_value(field, (const char *)object + field->offset, buf);
         before = ",";
     }

@@ -347,8 +347,11 @@ static void *writer_run(void *arg) {
         pthread_mutex_lock(&writer->lock);
         writer->commits += commits;
         STAILQ_CONCAT(&writer->done, &batch);
+        pthread_mutex_unlock(&writer->lock);
+        /* Outside of the lock: who is woken by this must not wait for us at once. */
         pthread_cond_signal(&writer->results);
         uv_async_send(writer->on_taken);
+        pthread_mutex_lock(&writer->lock);
     }
     pthread_mutex_unlock(&writer->lock);
     return NULL;
@@ -388,8 +391,8 @@ void writer_stop(struct writer *writer) {
 void writer_submit(struct writer *writer, struct catalog_txn_list *list) {
     pthread_mutex_lock(&writer->lock);
     STAILQ_CONCAT(&writer->waiting, list);
-    pthread_cond_signal(&writer->work);
     pthread_mutex_unlock(&writer->lock);
+    pthread_cond_signal(&writer->work);
 }
 
 void writer_take(struct writer *writer, bool wait, struct catalog_txn_list *ret_list,

@@ -210,7 +210,7 @@ static void on_accept_committed(void *arg, uint64_t revision, const struct err *
         refuse(submission, err);
         return;
     }
-    op_fault(op, NULL, "accepted");
+    (void)op_fault(op, NULL, "accepted");
     submission->accepted.operation = op->record.id;
     submission->accepted.secret = op->secret;
     bool has_steps = op->row->step_count > 0;

@@ -144,27 +144,16 @@ static void on_persisted(void *arg, uint64_t revision, const struct err *err) {
         core->options.on_log(core->owner, SLUICE_LOG_ERROR, "catalogue", err->text);
 }
 
-static void persist(struct driver *driver, enum driver_event event) {
+static void record_put(struct driver *driver, struct catalog_txn *txn, const char *wanted) {
     struct driver_record record = {
         .name = driver->name,
         .version = driver->version,
         .category = driver->category,
         .state = driver_state_name(driver->state),
-        .wanted = driver->wanted,
+        .wanted = wanted,
         .cause = driver->cause.code != ERR_NONE ? driver->cause.text : "",
         .directory = driver->directory,
         .changed_at = driver->changed_at,
-    };
-    char full_name[140], type[64];
-    snprintf(full_name, sizeof full_name, "%s@%s", driver->name, driver->version);
-    snprintf(type, sizeof type, "driver.%s", record.state);
-    struct event_record told = {
-        .type = type,
-        .noun = core_noun_name(CORE_DRIVER),
-        .object_name = full_name,
-        .principal = "",
-        .text = record.cause[0] != '\0' ? record.cause : driver_event_name(event),
-        .at = driver->changed_at,
     };
     struct buf bytes;
     buf_init(&bytes, 8192);
@@ -172,12 +161,32 @@ static void persist(struct driver *driver, enum driver_event event) {
     CHECK(!bytes.overflow);
     struct key key;
     key_driver(&key, driver->name, driver->version);
-    struct catalog_txn *txn = catalog_begin(driver->core->catalog);
     catalog_put(txn, key.at, key.length, bytes.at, bytes.length);
+    buf_release(&bytes);
+}
+
+void driver_will_want(struct driver *driver, struct catalog_txn *txn, const char *wanted) {
+    record_put(driver, txn, wanted);
+}
+
+static void persist(struct driver *driver, enum driver_event event) {
+    char full_name[140], type[64];
+    const char *cause = driver->cause.code != ERR_NONE ? driver->cause.text : "";
+    snprintf(full_name, sizeof full_name, "%s@%s", driver->name, driver->version);
+    snprintf(type, sizeof type, "driver.%s", driver_state_name(driver->state));
+    struct event_record told = {
+        .type = type,
+        .noun = core_noun_name(CORE_DRIVER),
+        .object_name = full_name,
+        .principal = "",
+        .text = cause[0] != '\0' ? cause : driver_event_name(event),
+        .at = driver->changed_at,
+    };
+    struct catalog_txn *txn = catalog_begin(driver->core->catalog);
+    record_put(driver, txn, driver->wanted);
     events_append(txn, &told);
     catalog_finishing(txn);
     catalog_submit(txn, on_persisted, driver->core);
-    buf_release(&bytes);
 }
 
 bool driver_move(struct driver *driver, enum driver_event event, struct err *err) {

@@ -20,6 +20,7 @@
 
 struct driver;
 struct drivers;
+struct catalog_txn;
 
 /* Reads what the catalogue remembers and what the directories hold. */
 bool drivers_open(struct core *core, struct err *err);
@@ -64,6 +65,8 @@ const struct err *driver_cause(const struct driver *driver);
 /* What the operator asked for last: "running", "suspended", "stopped". Written with the next move.
  */
 void driver_want(struct driver *driver, const char *wanted);
+/* Writes it with an operation's first commit; the next start goes by it. */
+void driver_will_want(struct driver *driver, struct catalog_txn *txn, const char *wanted);
 const char *driver_wanted(const struct driver *driver);
 
 #endif

@@ -18,6 +18,7 @@
 #include "core/store.h"
 
 static void step_enter(struct op *op);
+static void step_failed(struct op *op, const struct err *err);
 static void end_begin(struct op *op);
 
 #define COMMIT_TRIES 20 /* conflicts of a last commit: attachments of one host at the same time */
@@ -100,15 +101,22 @@ bool op_cancelling(const struct op *op) {
 }
 
 /* One place where a fault point's name is put together; only test builds look at it. */
-void op_fault(const struct op *op, const char *step, const char *place) {
+bool op_fault(const struct op *op, const char *step, const char *place) {
 #ifdef SLUICE_WITH_FAULTS
     char name[128];
     snprintf(name, sizeof name, "core.%s%s%s.%s", op->row->name, step != NULL ? "." : "",
              step != NULL ? step : "", place);
-    (void)FAULT(name);
+    return FAULT(name);
 #else
     (void)op, (void)step, (void)place;
+    return false;
 #endif
+}
+
+/* A test wants the step to fail for good here: before it runs, or although it has run. */
+static bool step_fault(const struct op *op, const char *place, struct err *err) {
+    return op_fault(op, op->row->steps[op->state->step].name, place) &&
+           !err_set(err, ERR_INTERNAL, "a test made %s fail here", op->row->name);
 }
 
 void op_event(struct op *op, struct catalog_txn *txn, const char *type, const char *text) {
@@ -175,7 +183,7 @@ static void on_turned(void *arg, uint64_t revision, const struct err *err) {
     }
     op->state->turned = true;
     op->state->tries = 0;
-    op_fault(op, NULL, "turned");
+    (void)op_fault(op, NULL, "turned");
     step_enter(op);
 }
 
@@ -215,8 +223,12 @@ static void step_enter(struct op *op) {
     }
     const struct step_row *step = &op->row->steps[state->step];
     if (state->tries == 0 && !state->asked_again) {
+        struct err fault = ERR_INIT;
         state->step_began_ms = clock_mono_ms();
-        op_fault(op, step->name, state->undoing ? "undo_before" : "before");
+        if (step_fault(op, state->undoing ? "undo_before" : "before", &fault)) {
+            step_failed(op, &fault);
+            return;
+        }
     }
     arena_reset(&op->step_arena);
     state->in_step = true;
@@ -243,8 +255,12 @@ static void step_failed(struct op *op, const struct err *err) {
 static void step_ended(struct op *op) {
     struct op_state *state = op->state;
     const struct step_row *step = &op->row->steps[state->step];
-    if (!state->undoing || step->how == STEP_UNDO)
-        op_fault(op, step->name, state->undoing ? "undo_after" : "after");
+    struct err fault = ERR_INIT;
+    if ((!state->undoing || step->how == STEP_UNDO) &&
+        step_fault(op, state->undoing ? "undo_after" : "after", &fault)) {
+        step_failed(op, &fault);
+        return;
+    }
     state->tries = 0;
     state->asked_again = false;
     state->waiting_for = NULL;
@@ -351,7 +367,7 @@ static void on_end_committed(void *arg, uint64_t revision, const struct err *err
         next_turn(op, retry_after_ms(op->state));
         return;
     }
-    op_fault(op, NULL, op->state->undoing ? "undone" : "finished");
+    (void)op_fault(op, NULL, op->state->undoing ? "undone" : "finished");
     if (op->state->after_end != NULL)
         op->state->after_end(op);
     tell_watchers(op);
@@ -384,7 +400,7 @@ static void end_begin(struct op *op) {
                                                                         ? op->row->undone
                                                                         : op->row->finish;
     if (!state->undoing && state->commit_tries == 0)
-        op_fault(op, NULL, "finishing");
+        (void)op_fault(op, NULL, "finishing");
     if (last != NULL && !last(op, txn, &err)) {
         catalog_drop(txn);
         if (state->undoing || err_advice(err.code) == ERR_ADVICE_RETRY) {

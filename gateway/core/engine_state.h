@@ -64,7 +64,7 @@ struct engine {
 struct op *op_create(struct engine *engine, enum core_kind kind);
 void op_destroy(struct op *op);
 void op_list(struct op *op);
-void op_fault(const struct op *op, const char *step, const char *place);
+bool op_fault(const struct op *op, const char *step, const char *place);
 void op_wake(struct op *op);
 bool op_cancellable(const struct op *op);
 /* Starts the steps. */

@@ -210,20 +210,24 @@ static void resume_now(struct op *op) {
     (void)driver_move(op->driver, DRIVER_EVENT_RESUME, NULL);
 }
 
-bool driver_suspend_prepare(struct op *op, struct catalog_txn *txn, struct err *err) {
+/* A gateway that dies between the commit and the move finds the wish at its next start. */
+static bool will_want(struct op *op, struct catalog_txn *txn, enum driver_event event,
+                      const char *wanted, struct err *err) {
     enum driver_state next;
-    (void)txn;
+    if (!driver_target(op, err) || !driver_next(driver_state(op->driver), event, &next, err))
+        return false;
+    driver_will_want(op->driver, txn, wanted);
+    return true;
+}
+
+bool driver_suspend_prepare(struct op *op, struct catalog_txn *txn, struct err *err) {
     op_after_end(op, suspend_now);
-    return driver_target(op, err) &&
-           driver_next(driver_state(op->driver), DRIVER_EVENT_SUSPEND, &next, err);
+    return will_want(op, txn, DRIVER_EVENT_SUSPEND, "suspended", err);
 }
 NO_STEPS(driver_suspend)
 
 bool driver_resume_prepare(struct op *op, struct catalog_txn *txn, struct err *err) {
-    enum driver_state next;
-    (void)txn;
     op_after_end(op, resume_now);
-    return driver_target(op, err) &&
-           driver_next(driver_state(op->driver), DRIVER_EVENT_RESUME, &next, err);
+    return will_want(op, txn, DRIVER_EVENT_RESUME, "running", err);
 }
 NO_STEPS(driver_resume)

@@ -261,8 +261,14 @@ bool pool_delete_finish(struct op *op, struct catalog_txn *txn, struct err *err)
     return true;
 }
 
+/* After a restart nobody had started a pool that was being deleted. */
+static void after_kept(struct op *op) {
+    pool_catch_up(op);
+    pools_start(op->core);
+}
+
 bool pool_delete_undone(struct op *op, struct catalog_txn *txn, struct err *err) {
-    op_after_end(op, pool_catch_up);
+    op_after_end(op, after_kept);
     return pool_put_before(op, txn, err);
 }
 void pool_delete_recall(struct op *op) {

@@ -7,6 +7,7 @@
 #include <sys/queue.h>
 
 #include "base/check.h"
+#include "base/num.h"
 #include "base/uuid.h"
 #include "core/engine_state.h"
 #include "core/state.h"
@@ -122,7 +123,7 @@ bool core_outcome(struct core *core, const struct sluice_uuid *operation, struct
         ret->kind = core_kind_find(record.kind);
         ret->noun = core_noun_find(record.noun);
         ret->object = record.object;
-        strncpy(ret->object_name, record.object_name, sizeof ret->object_name - 1);
+        text_copy(ret->object_name, sizeof ret->object_name, record.object_name);
         if (record.error != ERR_NONE)
             err_set(&ret->err, (enum err_code)record.error, "%s", record.error_text);
     }
@@ -147,7 +148,7 @@ bool core_cancel(struct core *core, const char *operation, const struct core_pri
         return err_set(err, ERR_STATE, "%s cannot be taken back any more: it runs to its end",
                        op->row->name);
     op->state->cancelling = true;
-    strncpy(op->state->cancelled_by, principal->name, sizeof op->state->cancelled_by - 1);
+    text_copy(op->state->cancelled_by, sizeof op->state->cancelled_by, principal->name);
     op_wake(op);
     return true;
 }

@@ -96,6 +96,11 @@ static void on_fatal(void *owner, const struct err *err) {
     _exit(EXIT_FAILURE);
 }
 
+static void on_core_log(void *owner, uint32_t level, const char *source, const char *text) {
+    (void)owner;
+    log_line((enum log_level)level, text, "from", source, (char *)0);
+}
+
 /* ---- HTTP ------------------------------------------------------------------------------------ */
 
 static void on_change(void *owner, const struct http_change *change) {
@@ -226,6 +231,7 @@ static bool open_core(struct gateway *gateway, struct err *err) {
         .retry_limit_ms = config->retry_limit_ms,
         .keep_operations_s = config->keep_operations_s,
         .keep_events_s = config->keep_events_s,
+        .on_log = on_core_log,
     };
     return state_open(config->state_directory, &gateway->state, err) &&
            core_open(&gateway->loop, &options, on_ready, on_fatal, gateway, &gateway->core, err);

@@ -84,13 +84,22 @@ bool answer_add_common(struct MHD_Response *response) {
            add(response, "X-Content-Type-Options", "nosniff");
 }
 
+static bool add_etag(struct MHD_Response *response, uint64_t revision) {
+    char text[24]; /* 20 digits, quotes, NUL */
+    char *at = text + sizeof text - 1;
+    *at = '\0';
+    *--at = '"';
+    for (; revision > 0; revision /= 10)
+        *--at = (char)('0' + revision % 10);
+    *--at = '"';
+    return add(response, MHD_HTTP_HEADER_ETAG, at);
+}
+
 static bool add_headers(const struct answer *answer, struct MHD_Response *response) {
-    char etag[24];
-    snprintf(etag, sizeof etag, "\"%" PRIu64 "\"", answer->etag);
     return answer_add_common(response) &&
            (types[answer->type] == NULL ||
             add(response, MHD_HTTP_HEADER_CONTENT_TYPE, types[answer->type])) &&
-           (answer->etag == 0 || add(response, MHD_HTTP_HEADER_ETAG, etag)) &&
+           (answer->etag == 0 || add_etag(response, answer->etag)) &&
            (answer->location[0] == '\0' ||
             add(response, MHD_HTTP_HEADER_LOCATION, answer->location)) &&
            (answer->operation[0] == '\0' || add(response, "Sluice-Operation", answer->operation)) &&

@@ -17,9 +17,10 @@
 #include "base/uuid.h"
 #include "http/decode.h"
 
-#define ANSWER_LOCATION_MAX 128 /* /v1/attachments/ and an id; or three bytes for each of a name \
-                                 */
-#define ANSWER_RAW_MAX 2048     /* head and problem, whose text has at most ERR_TEXT_MAX bytes */
+#define ANSWER_LOCATION_MAX                                                                  \
+    128                     /* /v1/attachments/ and an id; or three bytes for each of a name \
+                             */
+#define ANSWER_RAW_MAX 2048 /* head and problem, whose text has at most ERR_TEXT_MAX bytes */
 
 enum answer_type { ANSWER_EMPTY, ANSWER_JSON, ANSWER_PROBLEM, ANSWER_TEXT, ANSWER_METRICS };
 

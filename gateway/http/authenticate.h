@@ -13,13 +13,13 @@
 #include "core/core.h"
 #include "http/request.h"
 
-#define AUTHENTICATE_TOKEN_MAX 256 /* ours have about 50 characters */
-
 /* The peer of a Unix socket; ROLE_NONE when it cannot be told. */
 void authenticate_peer(int fd, enum core_role others, struct core_principal *ret);
 /* BAD_REQUEST, FORBIDDEN. */
 bool authenticate_host(const struct request *request, const char *version, struct err *err);
 /* UNAUTHENTICATED, FORBIDDEN. Sets request->principal. */
 bool authenticate_request(struct request *request, enum core_role needed, struct err *err);
+/* Something was changed, tokens perhaps: the next one is looked up. */
+void authenticate_anew(struct http *http);
 
 #endif

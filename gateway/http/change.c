@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "base/num.h"
+#include "http/authenticate.h"
 
 #define PARAMS_SIZE_MAX 512 /* the largest parameter shape has 7 fields */
 
@@ -221,6 +222,7 @@ static void watch_start(struct request *request) {
 
 static void on_accepted(void *arg, const struct core_accepted *accepted) {
     struct request *request = arg;
+    authenticate_anew(request->http);
     if (!request_back(request))
         return;
     if (accepted->err.code != ERR_NONE) {

@@ -126,7 +126,7 @@ static void format_address(int fd, const char *text, char *ret, size_t capacity)
 bool listen_port(const char *text, int *ret_fd, char *ret_address, size_t capacity,
                  struct err *err) {
     union address address;
-    socklen_t length;
+    socklen_t length = 0;
     int on = 1;
     if (!parse_address(text, &address, &length, err))
         return false;

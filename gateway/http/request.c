@@ -221,7 +221,9 @@ static enum MHD_Result on_header(void *arg, enum MHD_ValueKind kind, const char 
     struct headers *headers = arg;
     (void)kind;
     for (size_t i = 0; i < sizeof header_table / sizeof header_table[0]; i++) {
-        if (strcasecmp(header_table[i].name, name) != 0)
+        /* Most names differ in the first letter already. */
+        if (((header_table[i].name[0] ^ name[0]) & ~0x20) != 0 ||
+            strcasecmp(header_table[i].name, name) != 0)
             continue;
         const char **place = (const char **)((char *)headers + header_table[i].offset);
         if (*place == NULL)

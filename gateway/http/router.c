@@ -5,6 +5,7 @@
 #include "http/router.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -80,14 +81,12 @@ static void resolve(const struct router_path *path, struct endpoint *endpoint,
 }
 
 static void describe(struct router_path *path) {
-    path->allow[0] = '\0';
-    for (unsigned method = 0; method < METHODS; method++) {
-        if (path->endpoints[method].route == NULL)
-            continue;
-        strcat(path->allow, method_names[method]);
-        strcat(path->allow, method == METHOD_GET ? ", HEAD, " : ", ");
-    }
-    strcat(path->allow, "OPTIONS");
+    size_t used = 0;
+    for (unsigned method = 0; method < METHODS; method++)
+        if (path->endpoints[method].route != NULL)
+            used += (size_t)snprintf(path->allow + used, sizeof path->allow - used, "%s%s, ",
+                                     method_names[method], method == METHOD_GET ? ", HEAD" : "");
+    snprintf(path->allow + used, sizeof path->allow - used, "OPTIONS");
 }
 
 void router_init(struct router *router, endpoint_fn *(*find)(const struct route *route)) {

@@ -117,6 +117,15 @@ static void on_connection(void *arg, struct MHD_Connection *mhd, void **place,
         connection_end(listener->http, place);
 }
 
+/* libmicrohttpd would take the query apart too, into the connection's memory, and where that is not
+ * enough it queues an error and then forgets it. The text is its own buffer, not a constant, and is
+ * read after this: what is not there needs no memory. */
+static void hide_query(const char *raw_target) {
+    char *query = strchr((char *)raw_target, '?');
+    if (query != NULL)
+        query[1] = '\0';
+}
+
 static void *on_first_line(void *arg, const char *raw_target, struct MHD_Connection *mhd) {
     (void)arg;
     const union MHD_ConnectionInfo *place =
@@ -125,7 +134,9 @@ static void *on_first_line(void *arg, const char *raw_target, struct MHD_Connect
     if (connection == NULL)
         return NULL;
     CHECK_MAGIC(connection, CONNECTION_MAGIC);
-    return request_begin(connection, raw_target);
+    struct request *request = request_begin(connection, raw_target);
+    hide_query(raw_target);
+    return request;
 }
 
 static enum MHD_Result on_request(void *arg, struct MHD_Connection *mhd, const char *url,

@@ -28,12 +28,14 @@
 #include "core/core.h"
 
 #define HTTP_CONNECTIONS_MAX 1024 /* a listening socket: 200 hosts' agents with room for bursts */
-#define HTTP_CONNECTION_MEMORY 32768 /* head of a request, head of its answer */
-#define HTTP_BODY_MAX 262144         /* a pool with 128 long properties takes half of that */
-#define HTTP_BODIES_MAX 33554432     /* all bodies that are being received, together */
-#define HTTP_ANSWER_MAX 4194304      /* a page of 500 objects with all their labels */
-#define HTTP_STREAMS_MAX 256         /* readers of events; as many as the core has subscriptions */
-#define HTTP_WAIT_MAX_S 60           /* Prefer: wait=N is cut to this */
+#define HTTP_CONNECTION_MEMORY                                                                 \
+    16384                        /* head of a request (8 KiB and more), head of its answer; it \
+                                    is cleared for every request */
+#define HTTP_BODY_MAX 262144     /* a pool with 128 long properties takes half of that */
+#define HTTP_BODIES_MAX 33554432 /* all bodies that are being received, together */
+#define HTTP_ANSWER_MAX 4194304  /* a page of 500 objects with all their labels */
+#define HTTP_STREAMS_MAX 256     /* readers of events; as many as the core has subscriptions */
+#define HTTP_WAIT_MAX_S 60       /* Prefer: wait=N is cut to this */
 #define HTTP_REQUEST_DEADLINE_MS \
     30000 /* from its first byte, or the last answer, to its last byte */
 #define HTTP_ANSWER_DEADLINE_MS 60000 /* for the client to take an answer */

@@ -18,6 +18,7 @@
 #define HTTP_MAGIC 0x48747470u
 #define LISTENER_MAGIC 0x4c69736eu
 #define CONNECTION_MAGIC 0x436f6e6eu
+#define HTTP_TOKEN_MAX 256 /* ours have about 50 characters */
 
 struct request;
 struct stream;
@@ -50,6 +51,15 @@ struct http_figures {
     uint64_t expired;     /* connections closed because the client was too slow */
 };
 
+/* The token that was looked at last. It counts for the same millisecond and until anything was
+ * changed: requests that come together need one look into the catalogue, and a token that was
+ * deleted is worth nothing before its deletion is answered. */
+struct http_last_token {
+    char text[HTTP_TOKEN_MAX];
+    struct core_principal principal;
+    uint64_t at_ms; /* loop time; 0: none */
+};
+
 struct http {
     uint32_t magic;
     uv_loop_t *loop;
@@ -67,6 +77,7 @@ struct http {
     uint32_t stream_count;
     size_t body_bytes; /* held by all requests */
     struct http_figures figures;
+    struct http_last_token last_token;
     uv_timer_t sweep; /* once a second while there are connections; often while closing */
     uv_timer_t waits; /* at the earliest end of a Prefer: wait */
     uint64_t waits_due_ms;
@@ -78,8 +89,8 @@ struct http {
     void *closed_owner;
 };
 
-/* A suspended connection was resumed: libmicrohttpd, which is not woken by that where it has no thread
- * of its own, runs soon. */
+/* A suspended connection was resumed: libmicrohttpd, which is not woken by that where it has no
+ * thread of its own, runs soon. */
 void listener_kick(struct listener *listener);
 /* Frees the server when nothing refers to it any more. */
 void http_settle(struct http *http);

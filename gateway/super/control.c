@@ -224,8 +224,9 @@ static bool read_request(struct super_control *control) {
     struct iovec whole = {&request, sizeof request};
     struct msghdr header = {.msg_iov = &whole, .msg_iovlen = 1};
     ssize_t length = recvmsg(control->fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (length < 0 && (errno == EAGAIN || errno == EINTR))
-        return errno == EINTR;
+    /* When the other end is closed with something unread, that is told once, before the rest. */
+    if (length < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNRESET))
+        return errno != EAGAIN;
     if (length <= 0) { /* an empty message counts as the end too */
         control->broken = true;
         return false;
@@ -255,5 +256,16 @@ void super_control_turn(struct super_control *control, short revents) {
         }
         if (!read_request(control))
             return;
+    }
+}
+
+void super_control_last_words(struct super_control *control) {
+    struct super_message request;
+    for (int i = 0; i < SUPER_REQUESTS_A_TURN && control->fd >= 0; i++) {
+        ssize_t length = recv(control->fd, &request, sizeof request, MSG_DONTWAIT | MSG_TRUNC);
+        if (length == 0 || (length < 0 && errno != ECONNRESET && errno != EINTR))
+            return;
+        if (length == (ssize_t)sizeof request && request.kind == SUPER_QUIT && is_strict(&request))
+            control->quit = true;
     }
 }

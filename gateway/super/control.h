@@ -38,7 +38,9 @@ void super_control_init(struct super_control *control, const struct super_option
                         struct super_children *children);
 /* A sluiced began; owns fd. */
 void super_control_attach(struct super_control *control, int fd, uint32_t restarts);
-/* It ended. */
+/* It ended: of what it had asked and was not read, only QUIT counts. */
+void super_control_last_words(struct super_control *control);
+/* After that. */
 void super_control_detach(struct super_control *control);
 /* What the loop shall poll fd for. */
 short super_control_events(const struct super_control *control);

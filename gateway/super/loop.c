@@ -78,9 +78,7 @@ static void begin_sluiced(struct super *super, uint64_t now_ms) {
 static void on_sluiced_ended(struct super *super, int status, uint64_t now_ms) {
     char code[SUPER_NUMBER_SIZE], signal_number[SUPER_NUMBER_SIZE];
     int exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-    /* A last request may be unread: QUIT is often the last thing it says. */
-    if (!super->control.quit)
-        super_control_turn(&super->control, POLLIN);
+    super_control_last_words(&super->control);
     super_control_detach(&super->control);
     super->sluiced = 0;
     super->kill_at_ms = 0;
@@ -120,8 +118,7 @@ static void on_runner_ended(struct super *super, struct super_child *child, int 
         super_sweep_uid(child->uid);
     super_child_bury(child, status);
 #ifdef SLUICE_WITH_FAULTS
-    if (WIFSIGNALED(status))
-        super_faults_runner_died();
+    super_faults_runner_died(child);
 #endif
 }
 
@@ -270,8 +267,7 @@ static void raise_limits(void) {
 static void protect_self(void) {
     int fd = geteuid() == 0 ? open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC) : -1;
     if (fd >= 0 && write(fd, OOM_SCORE, strlen(OOM_SCORE)) < 0)
-        super_say(LOG_LEVEL_WARNING, "not protected from a lack of memory", "error",
-                  strerror(errno));
+        super_say(LOG_LEVEL_INFO, "not protected from a lack of memory", "error", strerror(errno));
     if (fd >= 0)
         close(fd);
     /* Runners may have our account when we are not root: they shall not trace us. */

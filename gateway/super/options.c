@@ -62,7 +62,7 @@ bool super_options_parse(int argc, char **argv, struct super_options *ret, struc
     static char *no_arguments[2];
     *ret = (struct super_options){.uid_low = SUPER_UID_LOW, .uid_high = SUPER_UID_HIGH};
     ret->arguments = no_arguments;
-    for (int i = 1; i < argc; i++) {
+    for (int i = 1; i < argc; i += 2) {
         const char *option = argv[i];
         if (strcmp(option, "--") == 0) {
             ret->arguments = argv + i;
@@ -84,7 +84,6 @@ bool super_options_parse(int argc, char **argv, struct super_options *ret, struc
             good = err_set(err, ERR_CONFIG, "there is no option %s", option);
         if (!good)
             return false;
-        i++;
     }
     if (ret->sluiced[0] == '\0' && !beside_self("sluiced", ret->sluiced, err))
         return false;

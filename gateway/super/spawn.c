@@ -236,14 +236,18 @@ void super_sweep_uid(uint32_t uid) {
 #ifdef SLUICE_WITH_FAULTS
 #define FAULTS_MAX 1024
 
+/* SLUICE_POSIX_SLICE_NS makes small copies take many steps. */
 __attribute__((constructor)) static void take_runner_faults(void) {
-    static char faults[FAULTS_MAX];
-    static char *environment[2];
+    static char faults[FAULTS_MAX], slice[FAULTS_MAX];
+    static char *environment[] = {faults, slice, NULL};
     const char *wanted = getenv("SLUICE_RUNNER_FAULTS");
+    const char *slice_ns = getenv("SLUICE_POSIX_SLICE_NS");
     if (wanted == NULL ||
         snprintf(faults, sizeof faults, "SLUICE_FAULTS=%s", wanted) >= (int)sizeof faults)
         return;
-    environment[0] = faults;
+    if (slice_ns == NULL ||
+        snprintf(slice, sizeof slice, "SLUICE_POSIX_SLICE_NS=%s", slice_ns) >= (int)sizeof slice)
+        environment[1] = NULL;
     runner_environment = environment;
 }
 
@@ -251,7 +255,10 @@ void super_faults_sluiced_died(void) {
     unsetenv("SLUICE_FAULTS");
 }
 
-void super_faults_runner_died(void) {
-    runner_environment = no_environment;
+void super_faults_runner_died(const struct super_child *child) {
+    static const char said[] = "killed at ";
+    uint8_t words[SUPER_WORDS_MAX];
+    if (memmem(words, super_child_words(child, words), said, sizeof said - 1) != NULL)
+        runner_environment = no_environment;
 }
 #endif

@@ -39,10 +39,10 @@ void super_sweep_uid(uint32_t uid);
 
 #ifdef SLUICE_WITH_FAULTS
 /* Fault points of one life: SLUICE_FAULTS is for sluiced until it died once, SLUICE_RUNNER_FAULTS
- * of our environment is SLUICE_FAULTS of runners until one of them was ended by a signal. Otherwise
- * a fault that kills would kill each successor. */
+ * of our environment is SLUICE_FAULTS of runners until one of them has "killed at " among its last
+ * words. Otherwise a fault that kills would kill each successor. */
 void super_faults_sluiced_died(void);
-void super_faults_runner_died(void);
+void super_faults_runner_died(const struct super_child *child);
 #endif
 
 #endif

@@ -39,7 +39,7 @@ void client_open(struct client *client, const char *where) {
     if (client->fd < 0)
         client_die("socket: %s", strerror(errno));
     snprintf(local.sun_path, sizeof local.sun_path, "%s", where);
-    port.sin_port = htons((uint16_t)(colon != NULL ? atoi(colon + 1) : 0));
+    port.sin_port = htons((uint16_t)(colon != NULL ? strtoul(colon + 1, NULL, 10) : 0));
     port.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     const struct sockaddr *address = is_path ? (struct sockaddr *)&local : (struct sockaddr *)&port;
     if (connect(client->fd, address, is_path ? sizeof local : sizeof port) != 0)

@@ -88,7 +88,7 @@ static void head(const char *first) {
 }
 
 static void post_body(const char *path, const void *body, size_t length) {
-    char line[64];
+    char line[96];
     add("POST ");
     head(path);
     snprintf(line, sizeof line, "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
@@ -293,7 +293,7 @@ static void token_wrong(void) {
 }
 
 static void body_too_long(void) {
-    char line[64];
+    char line[96];
     head("POST /v1/volumes");
     snprintf(line, sizeof line, "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
              between(262145, 1000000000));

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "client.h"
 
 #define CLIENTS_MAX 512
@@ -65,10 +66,11 @@ static void expect_refused(const char *where, const char *pool, const char *name
 int main(int argc, char **argv) {
     char path[256], operation[64] = "", key[64];
     struct answer answer;
-    if (argc != 4 || atoi(argv[3]) < 2 || atoi(argv[3]) > CLIENTS_MAX)
+    uint64_t wanted = 0;
+    if (argc != 4 || !num_parse_u64(argv[3], &wanted) || wanted < 2 || wanted > CLIENTS_MAX)
         client_die("usage: http_same_key SOCKET POOL CLIENTS");
     const char *where = argv[1], *pool = argv[2];
-    int number = atoi(argv[3]);
+    int number = (int)wanted;
     snprintf(path, sizeof path, "/v1/operations?kind=volume.create&limit=500");
     size_t operations = count(where, path);
     snprintf(key, sizeof key, "same-%d", number);

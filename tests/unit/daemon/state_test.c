@@ -25,7 +25,7 @@ static char folder[64], path[96];
 
 static int set_up(void **state) {
     (void)state;
-    strcpy(folder, "/tmp/sluice-state.XXXXXX");
+    snprintf(folder, sizeof folder, "/tmp/sluice-state.XXXXXX");
     assert_non_null(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/state", folder);
     return 0;

@@ -87,18 +87,17 @@ static void test_bodies_that_are_no_objects(void **state) {
 }
 
 static void test_depth(void **state) {
+    static const char in_a_string[] = "{\"a\":\"\\\"[[[[[[[[[[[[[[[[[[[[[[[[\"}";
     char text[4096] = "{\"a\":";
+    size_t length = strlen(text);
     (void)state;
-    for (int i = 1; i < DECODE_DEPTH_MAX; i++)
-        strcat(text, "[");
-    for (int i = 1; i < DECODE_DEPTH_MAX; i++)
-        strcat(text, "]");
-    strcat(text, "}");
-    assert_int_equal(json(text, strlen(text)), ERR_NONE);
-    /* Brackets in a string are no depth. */
-    strcpy(text, "{\"a\":\"\\\"[[[[[[[[[[[[[[[[[[[[[[[[\"}");
-    assert_int_equal(json(text, strlen(text)), ERR_NONE);
-    strcpy(text, "{\"a\":");
+    memset(text + length, '[', DECODE_DEPTH_MAX - 1);
+    length += DECODE_DEPTH_MAX - 1;
+    memset(text + length, ']', DECODE_DEPTH_MAX - 1);
+    length += DECODE_DEPTH_MAX - 1;
+    text[length++] = '}';
+    assert_int_equal(json(text, length), ERR_NONE);
+    assert_int_equal(json(in_a_string, strlen(in_a_string)), ERR_NONE);
     memset(text + 5, '[', 2000);
     assert_int_equal(json(text, 2005), ERR_BAD_REQUEST);
 }
@@ -162,9 +161,10 @@ static void test_all_that_is_wrong_is_told(void **state) {
     body("createVolume", "{\"size_bytes\":\"x\",\"labels\":3,\"foo\":1}");
     assert_int_equal(violations.count, 4); /* and the name is missing */
     char text[4096] = "{\"name\":\"a\"";
+    size_t length = strlen(text);
     for (int i = 0; i < 40; i++)
-        snprintf(text + strlen(text), 32, ",\"x%d\":1", i);
-    strcat(text, "}");
+        length += (size_t)snprintf(text + length, sizeof text - length, ",\"x%d\":1", i);
+    snprintf(text + length, sizeof text - length, "}");
     body("createVolume", text);
     assert_int_equal(violations.count, CORE_VIOLATIONS_MAX);
 }
@@ -183,10 +183,11 @@ static void test_lengths(void **state) {
              name);
     body("createVolume", text);
     assert_int_equal(violations.count, 3);
-    char labels[4096] = "{\"name\":\"a\",\"labels\":{";
-    for (int i = 0; i < 33; i++)
-        snprintf(labels + strlen(labels), 32, "%s\"l%d\":\"\"", i > 0 ? "," : "", i);
-    strcat(labels, "}}");
+    char labels[4096] = "{\"name\":\"a\",\"labels\":{\"x\":\"\"";
+    size_t length = strlen(labels);
+    for (int i = 0; i < 32; i++)
+        length += (size_t)snprintf(labels + length, sizeof labels - length, ",\"l%d\":\"\"", i);
+    snprintf(labels + length, sizeof labels - length, "}}");
     body("createVolume", labels);
     assert_int_equal(violations.count, 1);
 }

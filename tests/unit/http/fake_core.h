@@ -7,6 +7,7 @@
 #define SLUICE_TESTS_FAKE_CORE_H
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -120,7 +121,7 @@ bool core_list(struct core *core, enum core_noun noun, const struct core_query *
     }
     buf_printf(ret_json, "{\"limit\":%u,\"labels\":%u}", query->limit,
                query->labels != NULL ? query->labels->count : 0);
-    strcpy(ret_next, "more");
+    snprintf(ret_next, CORE_TOKEN_MAX, "more");
     return true;
 }
 
@@ -219,7 +220,7 @@ bool core_events(struct core *core, uint64_t after, uint32_t limit, core_event_f
         snprintf(json, 64, "{\"number\":%llu,\"x\":\"", (unsigned long long)number);
         size_t length = strlen(json);
         memset(json + length, 'x', core->event_bytes);
-        strcpy(json + length + core->event_bytes, "\"}");
+        memcpy(json + length + core->event_bytes, "\"}", 3);
         each(arg, number, "volume.created", json);
     }
     free(json);

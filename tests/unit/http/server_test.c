@@ -85,7 +85,7 @@ static void open_server(uint32_t deadline_ms) {
 
 static int set_up(void **state) {
     (void)state;
-    strcpy(folder, "/tmp/sluice-http.XXXXXX");
+    snprintf(folder, sizeof folder, "/tmp/sluice-http.XXXXXX");
     assert_non_null(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/s", folder);
     assert_int_equal(uv_loop_init(&loop), 0);
@@ -145,7 +145,7 @@ static void connect_local(struct client *client) {
 static void connect_port(struct client *client) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     client_close(client);
-    address.sin_port = htons((uint16_t)atoi(strrchr(http_address(http), ':') + 1));
+    address.sin_port = htons((uint16_t)strtoul(strrchr(http_address(http), ':') + 1, NULL, 10));
     client->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(client->fd, (struct sockaddr *)&address, sizeof address), 0);
     assert_int_equal(fcntl(client->fd, F_SETFL, O_NONBLOCK), 0);
@@ -196,11 +196,12 @@ static bool answered(struct client *client) {
         return false;
     const char *length = strstr(client->text, "Content-Length: ");
     return length == NULL || length > end ||
-           client->length >= (size_t)(end + 4 - client->text) + (size_t)atoi(length + 16);
+           client->length >=
+               (size_t)(end + 4 - client->text) + (size_t)strtoul(length + 16, NULL, 10);
 }
 
 static int status_of(const struct client *client) {
-    return client->length > 12 ? atoi(client->text + 9) : 0;
+    return client->length > 12 ? (int)strtol(client->text + 9, NULL, 10) : 0;
 }
 
 static void forget(struct client *client) {

@@ -117,7 +117,7 @@ static void test_limits(void **state) {
     raw[1 + 2 * TARGET_QUERY_MAX] = '\0';
     assert_int_equal(parse(raw), ERR_NONE);
     assert_int_equal(target.query_count, TARGET_QUERY_MAX);
-    strcat(raw, "&c");
+    memcpy(raw + 1 + 2 * TARGET_QUERY_MAX, "&c", 3);
     assert_int_equal(parse(raw), ERR_BAD_REQUEST);
 
     memset(raw, 'a', TARGET_MAX - 1);

@@ -415,11 +415,17 @@ static void a_quit_that_was_the_last_word_counts(void **state) {
     struct play play;
     int status = 0;
     begin(&play);
+    struct super_message bad = {.kind = 99, .request = 1};
     struct super_message quit = {.kind = SUPER_QUIT};
-    assert_int_equal(kill(play.super, SIGSTOP), 0); /* so that both arrive together */
+    struct pollfd in = {.fd = play.fd, .events = POLLIN};
+    play_send(&play, &bad);
+    assert_int_equal(poll(&in, 1, PLAY_DEADLINE_MS), 1);
+    assert_int_equal(kill(play.super, SIGSTOP), 0); /* so that all of this arrives together */
     play_send(&play, &quit);
     assert_int_equal(send(play.line, &status, sizeof status, 0), sizeof status);
     assert_true(play_ends(play.sluiced));
+    close(play.fd); /* the answer to `bad` is unread, which resets the socket */
+    play.fd = -1;
     assert_int_equal(kill(play.super, SIGCONT), 0);
     status = play_wait_super(&play);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);

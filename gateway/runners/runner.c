@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * runner.c: one place from outside. What is called here changes the place at once and leaves every
+ * callback to the loop.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/num.h"
+#include "base/uuid.h"
+#include "runners/place.h"
+
+void spec_free(struct spec *spec) {
+    if (spec == NULL)
+        return;
+    arena_release(&spec->arena);
+    free(spec);
+}
+
+static struct spec *copy_spec(struct runners *runners, const struct runner_spec *spec,
+                              struct err *err) {
+    struct spec *copy = calloc(1, sizeof *copy);
+    if (copy == NULL) {
+        err_set(err, ERR_NO_MEMORY, "no memory for a runner");
+        return NULL;
+    }
+    arena_init(&copy->arena, SPEC_ARENA_MAX);
+    copy->tag = spec->tag;
+    text_copy(copy->label, sizeof copy->label, spec->label != NULL ? spec->label : "");
+    copy->uid = spec->uid;
+    copy->gid = spec->gid;
+    copy->has_pool = spec->has_pool;
+    struct buf *scratch = &runners->scratch;
+    buf_clear(scratch);
+    bool fits = shape_copy(&wire_load_shape, &spec->load, &copy->arena, &copy->load) &&
+                (!spec->has_pool ||
+                 shape_copy(&wire_pool_open_shape, &spec->open, &copy->arena, &copy->open));
+    if (fits) {
+        wire_encode(WIRE_LOAD, 0, &copy->load, scratch);
+        fits = !scratch->overflow;
+        buf_clear(scratch);
+    }
+    if (fits && spec->has_pool) {
+        wire_encode(WIRE_POOL_OPEN, 1, &copy->open, scratch);
+        fits = !scratch->overflow;
+    }
+    if (scratch->at != NULL)
+        explicit_bzero(scratch->at, scratch->capacity);
+    if (fits)
+        return copy;
+    err_set(err, ERR_LIMIT, "%s: its properties do not fit into a message of %d bytes", copy->label,
+            WIRE_PACKET_MAX);
+    spec_free(copy);
+    return NULL;
+}
+
+bool runner_start(struct runners *runners, const struct runner_spec *spec,
+                  const struct runner_events *events, void *owner, struct runner **ret,
+                  struct err *err) {
+    CHECK(runners->ready && events->on_state != NULL);
+    if (runners->count >= SUPER_CHILDREN_MAX)
+        return err_set(err, ERR_TOO_MANY, "there are %d runners already", SUPER_CHILDREN_MAX);
+    struct runner *runner = calloc(1, sizeof *runner);
+    if (runner == NULL)
+        return err_set(err, ERR_NO_MEMORY, "no memory for a runner");
+    runner->spec = copy_spec(runners, spec, err);
+    if (runner->spec == NULL) {
+        free(runner);
+        return false;
+    }
+    runner->magic = RUNNER_MAGIC;
+    runner->runners = runners;
+    runner->events = events;
+    runner->owner = owner;
+    runner->state = RUNNER_STARTING;
+    arena_init(&runner->loaded_arena, WIRE_ARENA_MAX);
+    arena_init(&runner->pool_arena, WIRE_ARENA_MAX);
+    call_queue_init(&runner->calls);
+    uv_timer_init(runners->loop, &runner->timer);
+    runner->timer.data = runner;
+    LIST_INSERT_HEAD(&runners->places, runner, entry);
+    runners->count++;
+    struct obituary *obituary;
+    SLIST_FOREACH(obituary, &runners->obituaries, entry)
+    if (uuid_equal(&obituary->tag, &spec->tag))
+        place_clean(runner->last_words, sizeof runner->last_words, obituary->words,
+                    obituary->length, true);
+    runners_settle_soon(runner);
+    *ret = runner;
+    return true;
+}
+
+bool runner_respec(struct runner *runner, const struct runner_spec *spec, struct err *err) {
+    CHECK_MAGIC(runner, RUNNER_MAGIC);
+    CHECK(uuid_equal(&spec->tag, &runner->spec->tag));
+    struct spec *copy = copy_spec(runner->runners, spec, err);
+    if (copy == NULL)
+        return false;
+    spec_free(runner->next_spec);
+    runner->next_spec = copy;
+    return true;
+}
+
+static void forget_deaths(struct runner *runner) {
+    runner->deaths_in_row = 0;
+    runner->backoff_ms = 0;
+    runner->reopen_ms = 0;
+}
+
+void runner_restart(struct runner *runner) {
+    CHECK_MAGIC(runner, RUNNER_MAGIC);
+    if (place_is_ending(runner))
+        return;
+    forget_deaths(runner);
+    place_move(runner, MOVE_AGAIN, NULL);
+    runner->replace = true;
+    place_stop_process(runner);
+    runners_settle_soon(runner);
+}
+
+static bool is_stalled(const struct runner *runner) {
+    const struct call *oldest = TAILQ_FIRST(&runner->calls.sent);
+    uint64_t since_ms = runner->open_id != 0 ? runner->open_ms
+                        : oldest != NULL     ? oldest->sent_ms
+                                             : 0;
+    return runner->phase == PROCESS_LIVE && since_ms != 0 &&
+           clock_mono_ms() - since_ms >= runner->runners->options.policy.stalled_ms;
+}
+
+void runner_retry(struct runner *runner) {
+    CHECK_MAGIC(runner, RUNNER_MAGIC);
+    forget_deaths(runner);
+    if (runner->state == RUNNER_OPENING && is_stalled(runner)) {
+        runner_restart(runner);
+    } else if (runner->state == RUNNER_QUARANTINED || runner->state == RUNNER_BACKING_OFF) {
+        place_move(runner, MOVE_AGAIN, NULL);
+        runner->replace = true; /* in case its process has not ended yet */
+    } else if (runner->state == RUNNER_DOWN) {
+        runner->retry_ms = clock_mono_ms();
+        place_retry(runner);
+    }
+    runners_settle_soon(runner);
+}
+
+void runner_stop(struct runner *runner, void (*on_stopped)(void *owner, struct runner *runner)) {
+    CHECK_MAGIC(runner, RUNNER_MAGIC);
+    runner->on_stopped = on_stopped;
+    if (!place_is_ending(runner)) {
+        place_move(runner, MOVE_STOP, NULL);
+        place_end_waiting(runner);
+        place_stop_process(runner);
+    }
+    runners_settle_soon(runner);
+}
+
+static void on_timer_closed(uv_handle_t *handle) {
+    struct runner *runner = handle->data;
+    spec_free(runner->spec);
+    spec_free(runner->next_spec);
+    arena_release(&runner->loaded_arena);
+    arena_release(&runner->pool_arena);
+    runner->magic = 0;
+    free(runner);
+}
+
+void runner_release(struct runner *runner) {
+    if (runner == NULL)
+        return;
+    CHECK_MAGIC(runner, RUNNER_MAGIC);
+    CHECK(runner->state == RUNNER_STOPPED && runner->phase == PROCESS_NONE);
+    LIST_REMOVE(runner, entry);
+    runner->runners->count--;
+    uv_close((uv_handle_t *)&runner->timer, on_timer_closed);
+}
+
+static bool is_call(const struct runner *runner, enum wire_number number) {
+    const struct wire_row *row = wire_row((uint16_t)number);
+    return row != NULL && row->result != NULL && number != WIRE_POOL_OPEN &&
+           (row->states & (runner->spec->has_pool ? S_OPEN : S_LOADED)) != 0;
+}
+
+void runner_call(struct runner *runner, enum wire_number number, const void *args,
+                 runner_reply_fn *on_reply, void *arg) {
+    CHECK_MAGIC(runner, RUNNER_MAGIC);
+    CHECK(is_call(runner, number));
+    struct call_shelf *shelf = &runner->runners->shelf;
+    struct call *call = call_take(shelf, (uint16_t)number, on_reply, arg);
+    enum err_code refusal = place_refusal(runner);
+    runner->calls_total++;
+    if (refusal != ERR_NONE) {
+        call_end(shelf, call, refusal, place_refusal_text(runner));
+    } else if (runner->calls.unsent_count >= runner->runners->options.policy.queue_max) {
+        call_end(shelf, call, ERR_TOO_MANY, "too many calls wait for the runner");
+    } else {
+        wire_encode((uint16_t)number, call->id, args, &call->packet);
+        if (!call->packet.overflow) {
+            call_queue_add(&runner->calls, call);
+            session_pump(runner);
+            return;
+        }
+        call_end(shelf, call, ERR_LIMIT, "the arguments of the call are too large");
+    }
+    runners_tell_soon(runner->runners);
+}
+
+void runner_status(const struct runner *runner, struct runner_status *ret) {
+    CHECK_MAGIC(runner, RUNNER_MAGIC);
+    *ret = (struct runner_status){
+        .state = runner->state,
+        .cause = runner->cause,
+        .pid = runner->pid,
+        .stalled = is_stalled(runner),
+        .calls = runner->calls.sent_count + runner->calls.unsent_count,
+        .deaths = runner->deaths,
+        .resident_bytes = runner->resident,
+        .calls_total = runner->calls_total,
+        .retry_at_ms = runner->retry_ms,
+        .last_words = runner->last_words,
+        .loaded = runner->has_loaded ? &runner->loaded : NULL,
+        .pool = runner->has_pool ? &runner->pool : NULL,
+    };
+}
