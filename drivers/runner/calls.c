@@ -88,6 +88,8 @@ static int32_t pool_opened(struct exchange *x, const struct wire_pool_open *args
         place->pool = pool;
         place->pool_id = args->pool;
         place->is_open = true;
+        if (place->data != NULL)
+            data_start(place->data, &place->driver, &place->limits);
     } else {
         place->driver.storage.pool_close(pool);
     }
@@ -375,6 +377,28 @@ static int32_t call_access_revoke(struct exchange *x) {
 
 /* ---- the table ------------------------------------------------------------------------------ */
 
+/* ---- data calls: their control side --------------------------------------------------------- */
+
+static bool has_data_calls(struct exchange *x) {
+    if (x->place->data == NULL)
+        err_set(&x->err, ERR_UNSUPPORTED, "data calls are not made here");
+    return x->place->data != NULL;
+}
+
+static int32_t call_data_open(struct exchange *x) {
+    if (!has_data_calls(x))
+        return SLUICE_UNSUPPORTED;
+    x->retry_after_ms = DATA_RETRY_MS;
+    return data_open_volume(x->place->data, x->place->pool, x->call, x->args, x->result, &x->err);
+}
+
+static int32_t call_data_close(struct exchange *x) {
+    if (!has_data_calls(x))
+        return SLUICE_UNSUPPORTED;
+    x->retry_after_ms = DATA_RETRY_MS;
+    return data_close_volume(x->place->data, x->args);
+}
+
 enum call_table { OURS, BASE, STORAGE };
 
 struct call_row {
@@ -410,6 +434,8 @@ static const struct call_row rows[WIRE_NUMBERS] = {
     [WIRE_SNAPSHOT_LIST] = {call_snapshot_list, OF_STORAGE(snapshot_list), true},
     [WIRE_ACCESS_GRANT] = {call_access_grant, OF_STORAGE(access_grant), true},
     [WIRE_ACCESS_REVOKE] = {call_access_revoke, OF_STORAGE(access_revoke), true},
+    [WIRE_DATA_OPEN] = {call_data_open, OF_STORAGE(data_open), true},
+    [WIRE_DATA_CLOSE] = {call_data_close, OF_STORAGE(data_open), true},
 };
 
 static bool has_member(const struct place *place, const struct call_row *row, struct err *err) {
@@ -545,6 +571,8 @@ bool calls_start(struct place *place, const struct text_pairs *settings, struct 
 
 void calls_stop(struct place *place) {
     words_set_call("stop", 0);
+    if (place->is_open && place->data != NULL)
+        data_stop(place->data);
     if (place->is_open)
         place->driver.storage.pool_close(place->pool);
     place->is_open = false;

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "runner/data.h"
 #include "runner/dispatch.h"
 #include "runner/driver.h"
 #include "runner/services.h"
@@ -32,7 +33,8 @@
 struct place {
     struct driver driver;
     struct services *services;
-    void *instance; /* start's ret_driver */
+    struct data *data; /* NULL: no data calls */
+    void *instance;    /* start's ret_driver */
     bool is_open;
     void *pool;
     struct sluice_uuid pool_id;
@@ -60,7 +62,7 @@ void calls_make(struct place *place, const struct wire_packet *packet, struct ca
 /* start() with LOAD's settings; the status, and why in err. */
 bool calls_start(struct place *place, const struct text_pairs *settings, struct call_memory *memory,
                  struct err *err);
-/* pool_close where it is open, then stop(). */
+/* Ends data calls, pool_close where it is open, then stop(). */
 void calls_stop(struct place *place);
 
 /* The volumes that a call names, for job.volumes. */

@@ -94,13 +94,13 @@ static void service_progress(const struct sluice_services *table, struct sluice_
     pthread_mutex_unlock(&services->mutex);
 }
 
-/* No data call is ever made by this runner, so a completion can only be of one that is not ours. */
 static void service_complete(const struct sluice_services *table, struct sluice_io *io,
                              int32_t status, uint64_t token) {
-    (void)table;
-    (void)io;
-    (void)status;
-    (void)token;
+    struct services *services = table->runner;
+    if (services->sink.complete != NULL) {
+        services->sink.complete(services->sink.owner, io, status, token);
+        return;
+    }
     words_say("sluice-runner: the driver completed a data call that was never made");
     abort();
 }

@@ -36,6 +36,8 @@ void services_call_init(struct sluice_call *call);
 struct services_sink {
     void (*log)(void *owner, const struct wire_log *line);
     void (*event)(void *owner, const struct wire_event *event);
+    /* NULL: no data call is ever made, and a completion ends the process. */
+    void (*complete)(void *owner, struct sluice_io *io, int32_t status, uint64_t token);
     void *owner;
 };
 

@@ -23,6 +23,8 @@
 #include "base/uuid.h"
 #include "runner/build.h"
 #include "runner/calls.h"
+#include "runner/data.h"
+#include "runner/data_loop.h"
 #include "runner/dispatch.h"
 #include "runner/outbox.h"
 #include "runner/sandbox.h"
@@ -35,6 +37,7 @@
 #define WORKS_KEPT 16   /* as many as may run, and some that wait */
 #define FLUSH_MS 1000   /* for the last packet; then the gateway does not read it */
 #define STATM_SIZE 128
+#define DESCRIPTORS 3 /* of RING_ATTACH; no other packet has any */
 
 /* One packet and what becomes of it. Spare ones are kept, so that a call allocates nothing. */
 struct work {
@@ -70,6 +73,8 @@ struct session {
     struct outbox outbox;
     struct services services;
     struct place place;
+    struct data *data;
+    struct data_loop data_loop;
     struct dispatch dispatch;
     bool has_dispatch;
     struct sandbox sandbox;
@@ -87,6 +92,10 @@ struct session {
 
     struct mmsghdr headers[BATCH_PACKETS];
     struct iovec parts[BATCH_PACKETS];
+    union {
+        struct cmsghdr aligned;
+        uint8_t at[CMSG_SPACE(DESCRIPTORS * sizeof(int))];
+    } controls[BATCH_PACKETS];
     /* Pages that no packet has filled are never touched. */
     uint8_t packets[BATCH_PACKETS][WIRE_PACKET_MAX];
 };
@@ -138,6 +147,11 @@ static void on_driver_log(void *owner, const struct wire_log *line) {
 
 static void on_driver_event(void *owner, const struct wire_event *event) {
     say_news(owner, WIRE_EVENT, event);
+}
+
+static void on_driver_complete(void *owner, struct sluice_io *io, int32_t status, uint64_t token) {
+    struct session *session = owner;
+    data_complete(session->data, io, status, token);
 }
 
 static void wake_loop(void *owner) {
@@ -258,7 +272,9 @@ static void call_run(struct job *job) {
     if (work->packet.number == WIRE_POOL_OPEN && paths_have_changed(session))
         return;
     struct wire_reply reply;
+    data_hold(session->data, job->volumes, job->volume_count);
     calls_make(&session->place, &work->packet, &work->memory, &reply);
+    data_unhold(session->data, job->volumes, job->volume_count);
     call_answer(work, &reply);
     if (may_be_paths(reply.status))
         paths_have_changed(session);
@@ -268,12 +284,50 @@ static void on_call_finished(struct job *job) {
     work_give_back(work_of(job));
 }
 
+static void close_all(const int *descriptors, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++)
+        close(descriptors[i]);
+}
+
 /* NOTHING is answered here, by the loop itself and without memory: it measures the boundary. */
 static void answer_nothing(struct session *session, uint64_t call_id) {
     static const uint8_t result[] = {1, 0, 1, 0, 0, 0, 0, 0}; /* wire_nothing, encoded */
     struct wire_reply reply = {.status = SLUICE_OK,
                                .result = {.at = result, .length = sizeof result}};
     say(session, WIRE_REPLY, call_id, &reply);
+}
+
+/* RING_ATTACH reaches no driver, so the loop carries it out. */
+static bool ring_attach(struct session *session, const int descriptors[DESCRIPTORS],
+                        struct err *err) {
+    bool serial = session->place.driver.base.threads == SLUICE_THREADS_SERIAL;
+    if (session->place.driver.storage.data_open == NULL) {
+        close_all(descriptors, DESCRIPTORS);
+        return err_set(err, ERR_UNSUPPORTED, "the driver has no data_open");
+    }
+    if (!data_attach(session->data, descriptors, err))
+        return false;
+    /* The ring has it, and lives until a turn has taken over the next one. */
+    return data_has_thread(session->data) ||
+           data_loop_watch(&session->data_loop, session->data, serial, descriptors[1]) ||
+           err_set(err, ERR_NO_MEMORY, "the ring's eventfd cannot be watched");
+}
+
+static void answer_ring_attach(struct session *session, uint64_t call_id,
+                               const int descriptors[DESCRIPTORS]) {
+    if (!is_wanted(atomic_load(&session->asking), call_id)) {
+        close_all(descriptors, DESCRIPTORS);
+        breach(session, "a call of another incarnation than RESUME named");
+        return;
+    }
+    struct err err = ERR_INIT;
+    if (ring_attach(session, descriptors, &err)) {
+        answer_nothing(session, call_id);
+        return;
+    }
+    /* A ring that is not one has no number among a driver's statuses. */
+    uint32_t status = err.code <= ERR_INTERNAL ? (uint32_t)err.code : SLUICE_INVALID;
+    say(session, WIRE_REPLY, call_id, &(struct wire_reply){.status = status, .text = err.text});
 }
 
 /* The work is the dispatch's from here on. */
@@ -403,6 +457,7 @@ static void say_bye(struct session *session) {
  * POOL waits for those that have. */
 static void stop_start(struct session *session, struct work *work) {
     atomic_store(&session->state, S_CLOSING);
+    data_loop_stop(&session->data_loop);
     if (!session->has_dispatch) {
         say_bye(session);
         return;
@@ -436,6 +491,11 @@ static void answer_ping(struct session *session, const struct wire_ping *ping) {
     };
     if (session->has_dispatch)
         dispatch_running(&session->dispatch, &pong.running, &pong.oldest_ms);
+    uint32_t running;
+    uint32_t oldest_ms;
+    data_running(session->data, &running, &oldest_ms);
+    pong.running += running;
+    pong.oldest_ms = oldest_ms > pong.oldest_ms ? oldest_ms : pong.oldest_ms;
     say(session, WIRE_PONG, 0, &pong);
 }
 
@@ -490,26 +550,36 @@ static void handle(struct session *session, struct work *work) {
     }
 }
 
-static void receive_one(struct session *session, const uint8_t *packet, size_t length) {
+/* Owns the descriptors that came along. */
+static void receive_one(struct session *session, const uint8_t *packet, size_t length,
+                        const int *descriptors, uint32_t count) {
     if (session->spare == NULL)
         session->spare = work_take(session);
     struct work *work = session->spare;
+    struct err err = ERR_INIT;
+    bool attaches = false;
     if (work == NULL) {
         words_say("sluice-runner: no memory for a message");
         session_end(session, SESSION_SYSTEM);
-        return;
+    } else {
+        calls_memory_reset(&work->memory);
+        bool good = wire_decode(packet, length, WIRE_GATEWAY, atomic_load(&session->state),
+                                &work->memory.arena, &work->packet, &err);
+        attaches = good && work->packet.number == WIRE_RING_ATTACH && count == DESCRIPTORS;
+        if (attaches)
+            answer_ring_attach(session, work->packet.call_id, descriptors);
+        else if (!good)
+            breach(session, err.text);
+        else if (count > 0 || work->packet.number == WIRE_RING_ATTACH)
+            breach(session, count > 0 ? "a packet carries descriptors" : "a ring without any");
+        else
+            handle(session, work);
     }
-    struct err err = ERR_INIT;
-    calls_memory_reset(&work->memory);
-    if (wire_decode(packet, length, WIRE_GATEWAY, atomic_load(&session->state), &work->memory.arena,
-                    &work->packet, &err))
-        handle(session, work);
-    else
-        breach(session, err.text);
+    if (!attaches)
+        close_all(descriptors, count);
 }
 
-/* Where packets go; with no room for control messages, so that the kernel throws descriptors away.
- */
+/* Where packets go. */
 static void receive_prepare(struct session *session) {
     for (size_t i = 0; i < BATCH_PACKETS; i++) {
         session->parts[i] =
@@ -519,23 +589,48 @@ static void receive_prepare(struct session *session) {
     }
 }
 
+/* There is room for as many descriptors as any packet may bring; the kernel says when there were
+ * more, and has closed those. */
+static uint32_t descriptors_of(struct msghdr *header, int ret[DESCRIPTORS]) {
+    uint32_t count = 0;
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(header); part != NULL;
+         part = CMSG_NXTHDR(header, part)) {
+        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t bytes = part->cmsg_len - CMSG_LEN(0);
+        for (size_t i = 0; i < bytes / sizeof(int) && count < DESCRIPTORS; i++)
+            memcpy(&ret[count++], CMSG_DATA(part) + i * sizeof(int), sizeof(int));
+    }
+    return count;
+}
+
 /* The packets of one system call; false: no more for now. */
 static bool receive_batch(struct session *session) {
-    int count =
-        recvmmsg(session->options->socket, session->headers, BATCH_PACKETS, MSG_DONTWAIT, NULL);
+    for (size_t i = 0; i < BATCH_PACKETS; i++) {
+        session->headers[i].msg_hdr.msg_control = &session->controls[i];
+        session->headers[i].msg_hdr.msg_controllen = sizeof session->controls[i].at;
+    }
+    int count = recvmmsg(session->options->socket, session->headers, BATCH_PACKETS,
+                         MSG_DONTWAIT | MSG_CMSG_CLOEXEC, NULL);
     if (count < 0) {
         if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
             session_end(session, SESSION_ABANDONED);
         return false;
     }
-    for (int i = 0; i < count && !session->ended; i++) {
-        const struct mmsghdr *header = &session->headers[i];
-        if ((header->msg_hdr.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0)
+    for (int i = 0; i < count; i++) {
+        struct mmsghdr *header = &session->headers[i];
+        int descriptors[DESCRIPTORS];
+        uint32_t brought = descriptors_of(&header->msg_hdr, descriptors);
+        bool cut = (header->msg_hdr.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0;
+        if (!session->ended && !cut && header->msg_len > 0) {
+            receive_one(session, session->packets[i], header->msg_len, descriptors, brought);
+            continue;
+        }
+        close_all(descriptors, brought);
+        if (cut && !session->ended)
             breach(session, "a packet that is too long or carries descriptors");
-        else if (header->msg_len == 0)
+        else if (!session->ended)
             session_end(session, SESSION_ABANDONED);
-        else
-            receive_one(session, session->packets[i], header->msg_len);
     }
     return count == BATCH_PACKETS && !session->ended;
 }
@@ -588,6 +683,11 @@ static struct session *session_create(const struct session_options *options) {
     struct session *session = calloc(1, sizeof *session);
     if (session == NULL)
         return NULL;
+    session->data = data_create(&session->services, data_loop_wake, &session->data_loop);
+    if (session->data == NULL) {
+        free(session);
+        return NULL;
+    }
     session->magic = SESSION_MAGIC;
     session->options = options;
     atomic_store(&session->state, S_NEW);
@@ -601,10 +701,13 @@ static struct session *session_create(const struct session_options *options) {
     session->async.data = session;
     session->poll.data = session;
     outbox_init(&session->outbox, options->socket, wake_loop, session);
-    services_init(
-        &session->services,
-        &(struct services_sink){.log = on_driver_log, .event = on_driver_event, .owner = session});
+    services_init(&session->services, &(struct services_sink){.log = on_driver_log,
+                                                              .event = on_driver_event,
+                                                              .complete = on_driver_complete,
+                                                              .owner = session});
+    data_loop_init(&session->data_loop, &session->loop, &session->dispatch);
     session->place.services = &session->services;
+    session->place.data = session->data;
     receive_prepare(session);
     return session;
 }
@@ -613,6 +716,8 @@ static struct session *session_create(const struct session_options *options) {
 static void session_destroy(struct session *session) {
     if (session->has_dispatch)
         dispatch_close(&session->dispatch);
+    data_loop_close(&session->data_loop);
+    data_destroy(session->data);
     uv_close((uv_handle_t *)&session->poll, NULL);
     uv_close((uv_handle_t *)&session->async, NULL);
     uv_run(&session->loop, UV_RUN_DEFAULT);

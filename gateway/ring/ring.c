@@ -178,9 +178,6 @@ uint32_t ring_room(struct ring *ring) {
     uint32_t *seen = data ? &ring->submission_seen : &ring->completion_seen;
     if (ring_broken(ring))
         return 0;
-    uint32_t in_use = tail - *seen;
-    if (in_use <= RING_ENTRIES / 2)
-        return RING_ENTRIES - in_use;
     uint32_t head = atomic_load_explicit(their_head(ring), memory_order_acquire);
     /* It goes forward, and not beyond what was shown. */
     if (head - *seen > tail - ring->unpublished - *seen) {
@@ -188,7 +185,9 @@ uint32_t ring_room(struct ring *ring) {
         return 0;
     }
     *seen = head;
-    return RING_ENTRIES - (tail - head);
+    uint32_t in_use = tail - head;
+    uint32_t unanswered = data ? ring->submitted - ring->completion_seen : 0;
+    return RING_ENTRIES - (in_use > unanswered ? in_use : unanswered);
 }
 
 void ring_submit(struct ring *ring, const struct ring_submission *submission) {
@@ -239,7 +238,8 @@ static bool is_there(struct ring *ring, uint32_t own, uint32_t *seen) {
     if (ring_broken(ring))
         return false;
     uint32_t tail = atomic_load_explicit(their_tail(ring), memory_order_acquire);
-    if (tail - own > RING_ENTRIES) {
+    uint32_t most = ring->side == RING_DATA ? ring->submitted - own : RING_ENTRIES;
+    if (tail - own > most) { /* nobody completes what was not submitted */
         set_broken(ring);
         return false;
     }

@@ -139,8 +139,9 @@ void ring_release(struct ring *ring); /* unmaps, closes */
 
 /* ---- producer ------------------------------------------------------------------------------- */
 
-/* Room for at least how many entries (looks closely when there is little); 0 when the other side
- * does not read, or lies about it. */
+/* Room for how many entries; 0 when the other side does not read (or lies about it). sluice-data
+ * has at most RING_ENTRIES calls that it took no completion of, so that a completion always has
+ * room: a runner that finds more is told a lie. */
 uint32_t ring_room(struct ring *ring);
 /* Writes one entry; it is seen after ring_publish. There must be room. */
 void ring_submit(struct ring *ring, const struct ring_submission *submission);

@@ -40,7 +40,7 @@ static int setup(void **state) {
     (void)state;
     logs = 0;
     events = 0;
-    services_init(&services, &(struct services_sink){on_log, on_event, &logs});
+    services_init(&services, &(struct services_sink){on_log, on_event, NULL, &logs});
     return 0;
 }
 
