@@ -47,8 +47,12 @@ static void on_turn_finished(struct job *job) {
 static void on_readable(uv_poll_t *poll, int status, int events) {
     struct data_watch *watch = poll->data;
     CHECK_MAGIC(watch->loop, LOOP_MAGIC);
+    uint64_t count;
     (void)status;
     (void)events;
+    /* Also when the ring is no longer looked at: else it would be readable for ever. */
+    ssize_t taken = read(watch->fd, &count, sizeof count);
+    (void)taken;
     turn_start(watch->loop);
 }
 
