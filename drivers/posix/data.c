@@ -6,8 +6,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "step.h"
@@ -17,12 +20,22 @@
     1 /* the page cache outlives the process: acknowledged writes are never lost by it \
        */
 #define ZERO_BYTES 65536
+/* Two writes in a row that take so long: writers are made to wait, and workers write for a while.
+ */
+#define SLOW_NS UINT64_C(1000000)
+#define SLOW_WRITES 2
+#define SLOW_FOR_NS UINT64_C(100000000)
 
 struct handle {
     const struct sluice_services *services;
+    struct workers *workers;
     int fd;
     bool read_only;
     uint64_t size_bytes;
+    uint32_t pending;        /* with workers; under their lock */
+    _Atomic bool asks_cache; /* the file system can read without waiting */
+    _Atomic uint32_t slow_writes;
+    _Atomic uint64_t slow_until_ns;
 };
 
 /* ---- open and close ----------------------------------------------------------------------- */
@@ -94,6 +107,8 @@ int32_t data_open(void *argument, struct sluice_call *call, const struct sluice_
         return fail(pool, call, SLUICE_NO_MEMORY, "no memory for a handle");
     }
     handle->services = pool->services;
+    handle->workers = &pool->workers;
+    atomic_init(&handle->asks_cache, true);
     handle->read_only = args->read_only != 0;
     int32_t status;
     if (uuid_is_zero(&args->snapshot)) {
@@ -118,6 +133,7 @@ int32_t data_open(void *argument, struct sluice_call *call, const struct sluice_
 
 void data_close(void *argument) {
     struct handle *handle = argument;
+    workers_wait(handle->workers, &handle->pending);
     close_quietly(&handle->fd);
     free(handle);
 }
@@ -143,11 +159,21 @@ static void complete_change(const struct handle *handle, struct sluice_io *io, i
     complete(handle, io, result == 0 ? SLUICE_OK : status_of_errno(errno));
 }
 
-void data_read(void *argument, struct sluice_io *io) {
+/* Gives the call to a worker, or does it here where none takes it. */
+static void hand_over(struct handle *handle, struct sluice_io *io, worker_run *run) {
+    const struct worker_task task = {
+        .run = run, .owner = handle, .pending = &handle->pending, .io = io};
+    if (!workers_submit(handle->workers, &task)) {
+        run(handle, io);
+    }
+}
+
+/* What is read already is in io->driver. */
+static void read_rest(void *argument, struct sluice_io *io) {
     struct handle *handle = argument;
-    int32_t status = check(handle, io, false);
+    int32_t status = SLUICE_OK;
     uint8_t *to = io->buffer;
-    uint64_t done = 0;
+    uint64_t done = (uint64_t)(uintptr_t)io->driver;
     while (status == SLUICE_OK && done < io->length) {
         ssize_t n = pread(handle->fd, to + done, io->length - done, (off_t)(io->offset + done));
         if (n > 0) {
@@ -162,6 +188,59 @@ void data_read(void *argument, struct sluice_io *io) {
     complete(handle, io, status);
 }
 
+/* How much the page cache has at hand. *ret_waits: the rest would have to be waited for. */
+static uint64_t read_cached(struct handle *handle, const struct sluice_io *io, bool *ret_waits) {
+    struct iovec part = {.iov_base = io->buffer, .iov_len = io->length};
+    *ret_waits = false;
+    if (!atomic_load_explicit(&handle->asks_cache, memory_order_relaxed)) {
+        return 0;
+    }
+    ssize_t n = preadv2(handle->fd, &part, 1, (off_t)io->offset, RWF_NOWAIT);
+    if (n < 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) {
+        atomic_store_explicit(&handle->asks_cache, false, memory_order_relaxed);
+        return 0;
+    }
+    *ret_waits = n < 0 || (uint64_t)n < io->length;
+    return n > 0 ? (uint64_t)n : 0;
+}
+
+void data_read(void *argument, struct sluice_io *io) {
+    struct handle *handle = argument;
+    int32_t status = check(handle, io, false);
+    if (status != SLUICE_OK) {
+        complete(handle, io, status);
+        return;
+    }
+    bool waits;
+    io->driver = (void *)(uintptr_t)read_cached(handle, io, &waits);
+    if (waits) {
+        hand_over(handle, io, read_rest);
+    } else {
+        read_rest(handle, io);
+    }
+}
+
+static void write_here(void *argument, struct sluice_io *io) {
+    struct handle *handle = argument;
+    complete_change(handle, io, write_all(handle->fd, io->buffer, io->length, io->offset));
+}
+
+static uint64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void note_duration(struct handle *handle, uint64_t begun_ns) {
+    uint64_t ended_ns = now_ns();
+    if (ended_ns - begun_ns <= SLOW_NS) {
+        atomic_store_explicit(&handle->slow_writes, 0, memory_order_relaxed);
+    } else if (atomic_fetch_add_explicit(&handle->slow_writes, 1, memory_order_relaxed) + 1 >=
+               SLOW_WRITES) {
+        atomic_store_explicit(&handle->slow_until_ns, ended_ns + SLOW_FOR_NS, memory_order_relaxed);
+    }
+}
+
 void data_write(void *argument, struct sluice_io *io) {
     struct handle *handle = argument;
     int32_t status = check(handle, io, true);
@@ -169,10 +248,20 @@ void data_write(void *argument, struct sluice_io *io) {
         complete(handle, io, status);
         return;
     }
-    complete_change(handle, io, write_all(handle->fd, io->buffer, io->length, io->offset));
+    uint64_t begun_ns = now_ns();
+    if (io->flags & SLUICE_IO_FUA ||
+        begun_ns < atomic_load_explicit(&handle->slow_until_ns, memory_order_relaxed)) {
+        hand_over(handle, io, write_here);
+        return;
+    }
+    int result = write_all(handle->fd, io->buffer, io->length, io->offset);
+    int error = errno;
+    note_duration(handle, begun_ns); /* the handle may be closed once the call is completed */
+    errno = error;
+    complete_change(handle, io, result);
 }
 
-void data_flush(void *argument, struct sluice_io *io) {
+static void flush_here(void *argument, struct sluice_io *io) {
     struct handle *handle = argument;
     complete(handle, io, fdatasync(handle->fd) == 0 ? SLUICE_OK : status_of_errno(errno));
 }
@@ -190,7 +279,7 @@ static int write_zeroes(int fd, uint64_t offset, uint64_t length) {
     return 0;
 }
 
-void data_write_zeroes(void *argument, struct sluice_io *io) {
+static void write_zeroes_here(void *argument, struct sluice_io *io) {
     struct handle *handle = argument;
     int32_t status = check(handle, io, true);
     if (status != SLUICE_OK || io->length == 0) {
@@ -206,7 +295,7 @@ void data_write_zeroes(void *argument, struct sluice_io *io) {
     complete_change(handle, io, result);
 }
 
-void data_trim(void *argument, struct sluice_io *io) {
+static void trim_here(void *argument, struct sluice_io *io) {
     struct handle *handle = argument;
     int32_t status = check(handle, io, true);
     if (status != SLUICE_OK || io->length == 0) {
@@ -219,7 +308,7 @@ void data_trim(void *argument, struct sluice_io *io) {
     complete_change(handle, io, result != 0 && errno == EOPNOTSUPP ? 0 : result);
 }
 
-void data_extents(void *argument, struct sluice_io *io) {
+static void extents_here(void *argument, struct sluice_io *io) {
     struct handle *handle = argument;
     int32_t status = check(handle, io, false);
     uint64_t offset = io->offset;
@@ -245,4 +334,22 @@ void data_extents(void *argument, struct sluice_io *io) {
         offset = until;
     }
     complete(handle, io, status);
+}
+
+/* ---- what goes to the disk by itself ------------------------------------------------------ */
+
+void data_flush(void *handle, struct sluice_io *io) {
+    hand_over(handle, io, flush_here);
+}
+
+void data_write_zeroes(void *handle, struct sluice_io *io) {
+    hand_over(handle, io, write_zeroes_here);
+}
+
+void data_trim(void *handle, struct sluice_io *io) {
+    hand_over(handle, io, trim_here);
+}
+
+void data_extents(void *handle, struct sluice_io *io) {
+    hand_over(handle, io, extents_here);
 }

@@ -5,8 +5,15 @@
  * The fence: data_open takes an OFD lock of the whole file on the very description that the I/O
  * goes through, so it lasts exactly as long as I/O through it is possible, and writes the epoch
  * into the volume's record while it holds the lock. A successor gets BUSY until the predecessor's
- * last descriptor is closed. Threads: calls on one handle overlap; a handle is never changed after
- * it was opened.
+ * last descriptor is closed.
+ *
+ * Who calls is not made to wait: what is in the page cache is read at once, as far as the file
+ * system can say so; what is not, and all that goes to the disk by itself (flush, FUA, trim,
+ * zeroes, extents), is done by workers (workers.h). Writes are done at once until they prove slow,
+ * which is when the kernel makes writers wait for the disk. A flush covers the writes that were
+ * completed before it came: they are in the page cache by then.
+ *
+ * Threads: calls on one handle overlap. data_close waits until no worker has the handle.
  */
 #ifndef POSIX_DATA_H
 #define POSIX_DATA_H

@@ -280,6 +280,7 @@ int32_t pool_open(void *argument, struct sluice_call *call, const struct sluice_
     pool->services = driver->services;
     pool->root = pool->volumes = -1;
     pthread_mutex_init(&pool->lock, NULL);
+    workers_init(&pool->workers);
     pool->marker = (struct pool_marker){args->pool, args->gateway};
     pool->capacity_bytes = number(args->properties, "capacity_bytes", 0);
     pool->overcommit_percent = number(args->properties, "overcommit_percent", 400);
@@ -320,6 +321,7 @@ void pool_close(void *argument) {
         return;
     }
     job_drop_all(pool);
+    workers_release(&pool->workers);
     close_quietly(&pool->volumes);
     close_quietly(&pool->root);
     pthread_mutex_destroy(&pool->lock);

@@ -19,6 +19,7 @@
 
 #include "layout.h"
 #include "meta.h"
+#include "workers.h"
 
 #define SIZE_STEP UINT64_C(512)
 #define IO_MAX UINT32_C(33554432)
@@ -49,6 +50,8 @@ struct pool {
     pthread_mutex_t lock;
     uint64_t provisioned; /* sizes of all volumes and snapshots, and of what is being made */
     struct job *jobs[JOBS_MAX];
+
+    struct workers workers; /* of data calls */
 };
 
 /* OK, or VANISHED or FOREIGN. */

@@ -203,6 +203,66 @@ static void calls_on_one_handle_overlap(void **state) {
     host_data_close(&shared);
 }
 
+static void *read_own_part(void *argument) {
+    uint64_t part = (uint64_t)(uintptr_t)argument;
+    uint8_t bytes[4096];
+    bool good = true;
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        memset(bytes, 0xff, sizeof bytes);
+        good =
+            good &&
+            host_read(&shared, part * MIB + i * sizeof bytes, bytes, sizeof bytes) == SLUICE_OK &&
+            bytes[0] == (uint8_t)(part * 50 + i) && bytes[sizeof bytes - 1] == bytes[0];
+    }
+    return good ? NULL : argument;
+}
+
+static void drop_from_cache(void) {
+    char path[TREE_PATH + 96];
+    snprintf(path, sizeof path, "%s/volumes/01930000-0000-7000-8000-00000000000a/disk-1.raw",
+             directory);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+    close(fd);
+}
+
+/* Cold reads, and one part of them cold: workers read what the cache does not have. */
+static void what_is_not_in_the_cache_is_read_too(void **state) {
+    (void)state;
+    pthread_t threads[WRITERS];
+    uint8_t *bytes = malloc(MIB);
+    assert_non_null(bytes);
+    assert_int_equal(host_data_open(&shared, &pool, volume, NULL, 1, false), SLUICE_OK);
+    for (uint64_t part = 0; part < WRITERS; part++) {
+        for (uint64_t i = 0; i < ROUNDS; i++) {
+            memset(bytes, (int)(part * 50 + i), 4096);
+            assert_int_equal(host_write(&shared, part * MIB + i * 4096, bytes, 4096, 0), SLUICE_OK);
+        }
+    }
+    assert_int_equal(host_flush(&shared), SLUICE_OK);
+    for (int round = 0; round < 5; round++) {
+        drop_from_cache();
+        for (uintptr_t i = 0; i < WRITERS; i++) {
+            assert_int_equal(pthread_create(&threads[i], NULL, read_own_part, (void *)i), 0);
+        }
+        for (uintptr_t i = 0; i < WRITERS; i++) {
+            void *wrong;
+            assert_int_equal(pthread_join(threads[i], &wrong), 0);
+            assert_null(wrong);
+        }
+    }
+    drop_from_cache();
+    assert_int_equal(host_read(&shared, 8192, bytes, 4096), SLUICE_OK);
+    assert_int_equal(host_read(&shared, 0, bytes, MIB), SLUICE_OK);
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        assert_int_equal(bytes[i * 4096 + 17], i);
+    }
+    assert_int_equal(host_write(&shared, 0, bytes, MIB, SLUICE_IO_FUA), SLUICE_OK);
+    host_data_close(&shared);
+    free(bytes);
+}
+
 /* A host that was let at the file can cut it; the volume keeps the size it is meant to have. */
 static void a_cut_file_reads_as_zeroes_and_grows_back(void **state) {
     (void)state;
@@ -233,6 +293,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(keeps_within_the_volume, make, drop),
         cmocka_unit_test_setup_teardown(zeroes_and_extents_are_true, make, drop),
         cmocka_unit_test_setup_teardown(calls_on_one_handle_overlap, make, drop),
+        cmocka_unit_test_setup_teardown(what_is_not_in_the_cache_is_read_too, make, drop),
         cmocka_unit_test_setup_teardown(a_cut_file_reads_as_zeroes_and_grows_back, make, drop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
