@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * sluice-data: serves block volumes to clients (NBD) and owns every request until it is answered.
+ * Started by sluice-super with a socket to the gateway, a pipe for last words, and nothing else: no
+ * arguments, no environment.
+ */
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "data/loop.h"
+#include "data/sandbox.h"
+
+#define SOCKET_FD 3 /* as a runner's */
+
+int main(void) {
+    mallopt(M_ARENA_MAX, 1);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGINT, SIG_IGN); /* typed at a terminal it is meant for the gateway, which stops us */
+    /* An old kernel closes nothing; then sluice-super's own care has to do. */
+    syscall(SYS_close_range, SOCKET_FD + 1, ~0u, 0);
+    int statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    static struct sandbox sandbox;
+    sandbox_enter(&sandbox);
+    struct loop_options options = {
+        .control = SOCKET_FD,
+        .statm = statm,
+        .sandbox = {.at = sandbox.lines, .count = sandbox.count},
+    };
+    pairs_sort(&options.sandbox);
+    struct err err = ERR_INIT;
+    enum loop_end end = loop_run(&options, &err);
+    if (end != LOOP_ENDED)
+        dprintf(STDERR_FILENO, "sluice-data: %s\n", err.text);
+    return (int)end;
+}
