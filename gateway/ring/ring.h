@@ -143,7 +143,8 @@ void ring_release(struct ring *ring); /* unmaps, closes */
  * has at most RING_ENTRIES calls that it took no completion of, so that a completion always has
  * room: a runner that finds more is told a lie. */
 uint32_t ring_room(struct ring *ring);
-/* Writes one entry; it is seen after ring_publish. There must be room. */
+/* Writes one entry; it is seen after ring_publish. There must be room; a broken ring
+ * takes nothing. */
 void ring_submit(struct ring *ring, const struct ring_submission *submission);
 void ring_complete(struct ring *ring, const struct ring_completion *completion);
 /* Shows what was written, wakes the other side if it sleeps: one wake-up a batch. */
