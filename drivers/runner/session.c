@@ -75,6 +75,7 @@ struct session {
     struct place place;
     struct data *data;
     struct data_loop data_loop;
+    uint64_t ring; /* generation of the last one attached */
     struct dispatch dispatch;
     bool has_dispatch;
     struct sandbox sandbox;
@@ -314,6 +315,7 @@ static bool ring_attach(struct session *session, const int descriptors[DESCRIPTO
 }
 
 static void answer_ring_attach(struct session *session, uint64_t call_id,
+                               const struct wire_ring_attach *args,
                                const int descriptors[DESCRIPTORS]) {
     if (!is_wanted(atomic_load(&session->asking), call_id)) {
         close_all(descriptors, DESCRIPTORS);
@@ -322,6 +324,7 @@ static void answer_ring_attach(struct session *session, uint64_t call_id,
     }
     struct err err = ERR_INIT;
     if (ring_attach(session, descriptors, &err)) {
+        session->ring = args->generation;
         answer_nothing(session, call_id);
         return;
     }
@@ -516,6 +519,7 @@ static void resume(struct session *session, const struct wire_resume *resume) {
         .name = session->name,
         .version = session->version,
         .loaded = {.at = session->loaded.at, .length = (uint32_t)session->loaded.length},
+        .ring = session->ring,
     };
     if (state == S_OPEN) {
         resumed.pool = session->place.pool_id;
@@ -567,7 +571,7 @@ static void receive_one(struct session *session, const uint8_t *packet, size_t l
                                 &work->memory.arena, &work->packet, &err);
         attaches = good && work->packet.number == WIRE_RING_ATTACH && count == DESCRIPTORS;
         if (attaches)
-            answer_ring_attach(session, work->packet.call_id, descriptors);
+            answer_ring_attach(session, work->packet.call_id, work->packet.body, descriptors);
         else if (!good)
             breach(session, err.text);
         else if (count > 0 || work->packet.number == WIRE_RING_ATTACH)
