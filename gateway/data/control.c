@@ -96,8 +96,13 @@ static bool say_has(struct loop *loop) {
             .attachment = export->attachment,
             .volume = volume->id,
             .pool = pool->id,
-            .generation = pool->state == POOL_SERVING ? pool->generation : 0,
+            .snapshot = volume->snapshot,
+            .handle = volume->handle,
+            .generation = pool->state == POOL_SERVING && volume->state != VOLUME_AWAY
+                              ? pool->generation
+                              : 0,
             .epoch = volume->epoch,
+            .size_bytes = volume->size_bytes,
             .connections = export->connection_count,
         };
         if (!send_packet(loop, DATA_HAS, &has, NULL, 0))
