@@ -42,6 +42,9 @@ catalog_store_open_p50    | us    | less | -    | catalog_scale 100000 open p50 
 driver_call_one           | 1/s   | more | 0.5  | driver_call.sh one 1 get rate | SEQPACKET | machine_seqpacket one 128 1 rate | -
 driver_call_two           | 1/s   | more | 0.5  | driver_call.sh two 1 get rate | SEQPACKET | machine_seqpacket two 128 1 rate | -
 driver_call_pipelined     | 1/s   | more | 1    | driver_call.sh two 64 get rate | 100,000 a second | echo 100000 | machine_seqpacket two 128 64 rate
+ring_call_one_p50         | us    | less | 1    | ring_call ring 1 p50 | socket call | ring_call nothing 1 p50 | ring_call memcpy 1 p50
+ring_call_one             | 1/s   | more | 1    | ring_call ring 1 rate | socket calls | ring_call nothing 1 rate | ring_call memcpy 1 rate
+ring_call_32              | 1/s   | more | 1    | ring_call ring 32 rate | socket calls | ring_call nothing 32 rate | ring_call memcpy 1 rate
 api_get                   | 1/s   | more | 0.6  | api_get.sh ours 64 rate | libmicrohttpd | api_get.sh bare 64 rate | -
 api_create_64             | 1/s   | more | 0.5  | api_create.sh 64 rate | fdatasync | machine_fdatasync overwrite rate | -
 api_create_1_p50          | us    | less | 0.4  | api_create.sh 1 p50 | LMDB commit | machine_lmdb p50 | machine_fdatasync overwrite p50

@@ -66,14 +66,15 @@ static bool submit(struct sluice_io *io) {
 static void each_task_runs_once(void **state) {
     struct sluice_io io = {.size = sizeof io};
     uint32_t taken = 0;
+    time_t deadline = time(NULL) + DEADLINE_S;
     (void)state;
-    for (uint32_t i = 0; i < TASKS; i++) {
+    while (taken < TASKS && time(NULL) < deadline) {
         taken += submit(&io);
     }
     workers_wait(&workers, &owner.pending);
     assert_int_equal(owner.pending, 0);
     assert_int_equal(atomic_load(&owner.runs), taken);
-    assert_true(taken > WORKERS_QUEUE_MAX);
+    assert_int_equal(taken, TASKS);
 }
 
 /* With the gate shut the threads are all busy, then the queue fills, then nothing is taken. */
