@@ -2,8 +2,9 @@
  *
  * data.h: the bodies of the protocol between the gateway and sluice-data.
  *
- * Packets are laid out as message.h says; the call id is always 0. Descriptors travel where data.def
- * says so, in that number. A breach by sluice-data ends it; a breach by the gateway ends sluice-data.
+ * Packets are laid out as message.h says; the call id is always 0. Descriptors travel where
+ * data.def says so, in that number. A breach by sluice-data ends it; a breach by the gateway ends
+ * sluice-data.
  */
 #ifndef SLUICE_WIRE_DATA_H
 #define SLUICE_WIRE_DATA_H
@@ -15,56 +16,59 @@
 #define DATA_POOLS_MAX 480
 
 #define DATA_NOTHING_FIELDS(F, T) F(T, U32, reserved, 0, "always 0")
-#define DATA_HELLO_FIELDS(F, T)                                                                    \
-    F(T, U32, protocol, 0, "WIRE_PROTOCOL")                                                        \
-    F(T, TEXT, build, 63, "version")                                                               \
+#define DATA_HELLO_FIELDS(F, T)             \
+    F(T, U32, protocol, 0, "WIRE_PROTOCOL") \
+    F(T, TEXT, build, 63, "version")        \
     F(T, PAIRS, sandbox, 16, "facility -> on, or why not")
 #define DATA_SYNC_FIELDS(F, T) F(T, U64, incarnation, 0, "of the gateway")
-#define DATA_HAS_FIELDS(F, T)                                                                      \
-    F(T, UUID, attachment, 0, "")                                                                  \
-    F(T, UUID, volume, 0, "")                                                                      \
-    F(T, UUID, pool, 0, "")                                                                        \
-    F(T, U64, generation, 0, "of the ring that serves it; 0: none does now")                       \
-    F(T, U64, epoch, 0, "of the volume as it is open")                                             \
+#define DATA_HAS_FIELDS(F, T)                                                \
+    F(T, UUID, attachment, 0, "")                                            \
+    F(T, UUID, volume, 0, "")                                                \
+    F(T, UUID, pool, 0, "")                                                  \
+    F(T, UUID, snapshot, 0, "zero: the volume itself")                       \
+    F(T, U32, handle, 0, "of the volume as it is open")                      \
+    F(T, U64, generation, 0, "of the ring that serves it; 0: none does now") \
+    F(T, U64, epoch, 0, "of the volume as it is open")                       \
+    F(T, U64, size_bytes, 0, "of the volume")                                \
     F(T, U32, connections, 0, "")
 #define DATA_PING_FIELDS(F, T) F(T, U64, number, 0, "")
-#define DATA_PONG_FIELDS(F, T)                                                                     \
-    F(T, U64, number, 0, "")                                                                       \
-    F(T, U64, resident, 0, "bytes")                                                                \
-    F(T, U32, exports, 0, "")                                                                      \
-    F(T, U32, connections, 0, "")                                                                  \
-    F(T, U64, calls, 0, "completed since the start")                                               \
-    F(T, U64, replayed, 0, "of them sent more than once")                                          \
-    F(T, U64, bytes_read, 0, "")                                                                   \
+#define DATA_PONG_FIELDS(F, T)                            \
+    F(T, U64, number, 0, "")                              \
+    F(T, U64, resident, 0, "bytes")                       \
+    F(T, U32, exports, 0, "")                             \
+    F(T, U32, connections, 0, "")                         \
+    F(T, U64, calls, 0, "completed since the start")      \
+    F(T, U64, replayed, 0, "of them sent more than once") \
+    F(T, U64, bytes_read, 0, "")                          \
     F(T, U64, bytes_written, 0, "")
-#define DATA_RING_FIELDS(F, T)                                                                     \
-    F(T, UUID, pool, 0, "")                                                                        \
+#define DATA_RING_FIELDS(F, T) \
+    F(T, UUID, pool, 0, "")    \
     F(T, U64, generation, 0, "chosen by the gateway, counts up")
-#define DATA_EXPORT_FIELDS(F, T)                                                                   \
-    F(T, UUID, attachment, 0, "")                                                                  \
-    F(T, UUID, volume, 0, "")                                                                      \
-    F(T, UUID, snapshot, 0, "zero: the volume itself")                                             \
-    F(T, UUID, pool, 0, "")                                                                        \
-    F(T, TEXT, name, 255, "of the export, as clients ask for it; \"\" is it too")                  \
-    F(T, U64, size_bytes, 0, "")                                                                   \
-    F(T, U32, io_align, 0, "bytes")                                                                \
-    F(T, U32, io_max, 0, "bytes of one call to the driver")                                        \
-    F(T, BOOL, read_only, 0, "")                                                                   \
-    F(T, BOOL, token_constant, 0, "acknowledged writes need not be kept")                          \
-    F(T, BOOL, trims, 0, "")                                                                       \
-    F(T, BOOL, zeroes_fast, 0, "")                                                                 \
-    F(T, BOOL, extents, 0, "")                                                                     \
-    F(T, U32, uid, 0, "only this peer may connect (and root)")                                     \
-    F(T, U64, iops_max, 0, "0: no limit")                                                          \
+#define DATA_EXPORT_FIELDS(F, T)                                                  \
+    F(T, UUID, attachment, 0, "")                                                 \
+    F(T, UUID, volume, 0, "")                                                     \
+    F(T, UUID, snapshot, 0, "zero: the volume itself")                            \
+    F(T, UUID, pool, 0, "")                                                       \
+    F(T, TEXT, name, 255, "of the export, as clients ask for it; \"\" is it too") \
+    F(T, U64, size_bytes, 0, "")                                                  \
+    F(T, U32, io_align, 0, "bytes")                                               \
+    F(T, U32, io_max, 0, "bytes of one call to the driver")                       \
+    F(T, BOOL, read_only, 0, "")                                                  \
+    F(T, BOOL, token_constant, 0, "acknowledged writes need not be kept")         \
+    F(T, BOOL, trims, 0, "")                                                      \
+    F(T, BOOL, zeroes_fast, 0, "")                                                \
+    F(T, BOOL, extents, 0, "")                                                    \
+    F(T, U32, uid, 0, "only this peer may connect (and root)")                    \
+    F(T, U64, iops_max, 0, "0: no limit")                                         \
     F(T, U64, bytes_s_max, 0, "0: no limit")
-#define DATA_VOLUME_OPEN_FIELDS(F, T)                                                              \
-    F(T, UUID, volume, 0, "")                                                                      \
-    F(T, UUID, snapshot, 0, "")                                                                    \
-    F(T, UUID, pool, 0, "")                                                                        \
-    F(T, U64, generation, 0, "of the ring")                                                        \
-    F(T, U32, handle, 0, "in submissions")                                                         \
-    F(T, U64, epoch, 0, "")                                                                        \
-    F(T, U64, token, 0, "")                                                                        \
+#define DATA_VOLUME_OPEN_FIELDS(F, T)       \
+    F(T, UUID, volume, 0, "")               \
+    F(T, UUID, snapshot, 0, "")             \
+    F(T, UUID, pool, 0, "")                 \
+    F(T, U64, generation, 0, "of the ring") \
+    F(T, U32, handle, 0, "in submissions")  \
+    F(T, U64, epoch, 0, "")                 \
+    F(T, U64, token, 0, "")                 \
     F(T, U64, size_bytes, 0, "")
 #define DATA_UNEXPORT_FIELDS(F, T) F(T, UUID, attachment, 0, "")
 

@@ -12,9 +12,9 @@
  *     16          body: the shape of the number (base/shape.h)
  *
  * All integers little-endian. Calls and their REPLY have a call id that is not 0 (n of
- * `incarnation << 32 | n` begins at 1), all others have 0. No descriptors travel with packets; a
- * packet that carries some is a breach. Encoding and decoding keep no state and may be used from
- * any thread.
+ * `incarnation << 32 | n` begins at 1), all others have 0. Descriptors travel with RING_ATTACH
+ * alone; any other packet that carries some is a breach. Encoding and decoding keep no state and
+ * may be used from any thread.
  */
 #ifndef SLUICE_WIRE_MESSAGE_H
 #define SLUICE_WIRE_MESSAGE_H
@@ -60,14 +60,15 @@
     F(T, U32, status, 0, "enum sluice_status, or an err_code of the gateway (ABI)") \
     F(T, TEXT, text, 511, "why")
 #define WIRE_RESUME_FIELDS(F, T) F(T, U64, incarnation, 0, "of the gateway process")
-#define WIRE_RESUMED_FIELDS(F, T)                                    \
-    F(T, U64, incarnation, 0, "as in RESUME")                        \
-    F(T, U32, state, 0, "session state, one bit of enum wire_state") \
-    F(T, TEXT, name, 63, "driver, empty before LOAD")                \
-    F(T, TEXT, version, 63, "driver")                                \
-    F(T, UUID, pool, 0, "the open pool, or zero")                    \
-    F(T, BYTES, opened, 1024, "wire_pool of the open pool, encoded") \
-    F(T, BYTES, loaded, 4096, "wire_loaded, encoded; empty before LOADED")
+#define WIRE_RESUMED_FIELDS(F, T)                                          \
+    F(T, U64, incarnation, 0, "as in RESUME")                              \
+    F(T, U32, state, 0, "session state, one bit of enum wire_state")       \
+    F(T, TEXT, name, 63, "driver, empty before LOAD")                      \
+    F(T, TEXT, version, 63, "driver")                                      \
+    F(T, UUID, pool, 0, "the open pool, or zero")                          \
+    F(T, BYTES, opened, 1024, "wire_pool of the open pool, encoded")       \
+    F(T, BYTES, loaded, 4096, "wire_loaded, encoded; empty before LOADED") \
+    F(T, U64, ring, 0, "generation of the ring that it is attached to; 0: none")
 #define WIRE_PING_FIELDS(F, T) F(T, U64, number, 0, "comes back in the PONG")
 #define WIRE_PONG_FIELDS(F, T)                                            \
     F(T, U64, number, 0, "of the PING")                                   \
@@ -184,18 +185,18 @@
     F(T, TEXT, note, 511, "")
 
 #define WIRE_RING_ATTACH_FIELDS(F, T) F(T, U64, generation, 0, "of the ring, counts up a pool")
-#define WIRE_DATA_OPEN_FIELDS(F, T)                                                                \
-    F(T, UUID, volume, 0, "")                                                                      \
-    F(T, UUID, snapshot, 0, "zero: the volume itself")                                             \
-    F(T, BOOL, read_only, 0, "")                                                                   \
+#define WIRE_DATA_OPEN_FIELDS(F, T)                    \
+    F(T, UUID, volume, 0, "")                          \
+    F(T, UUID, snapshot, 0, "zero: the volume itself") \
+    F(T, BOOL, read_only, 0, "")                       \
     F(T, U64, epoch, 0, "")
-#define WIRE_DATA_OPENED_FIELDS(F, T)                                                              \
-    F(T, U32, handle, 0, "in submissions")                                                         \
-    F(T, U32, io_align, 0, "bytes")                                                                \
-    F(T, U64, size_bytes, 0, "")                                                                   \
+#define WIRE_DATA_OPENED_FIELDS(F, T)      \
+    F(T, U32, handle, 0, "in submissions") \
+    F(T, U32, io_align, 0, "bytes")        \
+    F(T, U64, size_bytes, 0, "")           \
     F(T, U64, token, 0, "the stability token as it is now")
-#define WIRE_DATA_CLOSE_FIELDS(F, T)                                                               \
-    F(T, UUID, volume, 0, "")                                                                      \
+#define WIRE_DATA_CLOSE_FIELDS(F, T) \
+    F(T, UUID, volume, 0, "")        \
     F(T, U32, handle, 0, "")
 
 SHAPE_STRUCT(wire_nothing, WIRE_NOTHING_FIELDS)
