@@ -147,7 +147,8 @@ static bool may_be_runner(const struct super_control *control, uint32_t id) {
 }
 
 static void on_spawn(struct super_control *control, const struct super_message *request) {
-    if (request->program != SUPER_PROGRAM_RUNNER) {
+    bool serves_data = request->program == SUPER_PROGRAM_DATA;
+    if (request->program != SUPER_PROGRAM_RUNNER && !serves_data) {
         refuse(control, request->request, EINVAL);
         return;
     }
@@ -164,7 +165,10 @@ static void on_spawn(struct super_control *control, const struct super_message *
     child->uid = request->uid;
     child->gid = request->gid;
     memcpy(child->tag, request->tag, sizeof child->tag);
-    int error = super_spawn_runner(control->options->runner, control->root, child);
+    const struct super_options *options = control->options;
+    int error =
+        super_spawn_runner(serves_data ? options->data : options->runner,
+                           serves_data ? "sluice-data" : "sluice-runner", control->root, child);
     if (error != 0) {
         refuse(control, request->request, error);
         return;

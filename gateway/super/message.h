@@ -43,6 +43,7 @@ enum super_kind {
 
 enum super_program {
     SUPER_PROGRAM_RUNNER = 1,
+    SUPER_PROGRAM_DATA = 2, /* sluice-data: begins, is held and ends as a runner does */
 };
 
 struct super_message {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * options.c: three options by hand; getopt would permute argv and knows more than is wanted here.
+ * options.c: four options by hand; getopt would permute argv and knows more than is wanted here.
  */
 #include "super/options.h"
 
@@ -78,6 +78,8 @@ bool super_options_parse(int argc, char **argv, struct super_options *ret, struc
             good = take_path(option, value, ret->sluiced, err);
         else if (strcmp(option, "--runner") == 0)
             good = take_path(option, value, ret->runner, err);
+        else if (strcmp(option, "--data") == 0)
+            good = take_path(option, value, ret->data, err);
         else if (strcmp(option, "--uid-range") == 0)
             good = take_range(value, ret, err);
         else
@@ -88,6 +90,8 @@ bool super_options_parse(int argc, char **argv, struct super_options *ret, struc
     if (ret->sluiced[0] == '\0' && !beside_self("sluiced", ret->sluiced, err))
         return false;
     if (ret->runner[0] == '\0' && !beside_self("sluice-runner", ret->runner, err))
+        return false;
+    if (ret->data[0] == '\0' && !beside_self("sluice-data", ret->data, err))
         return false;
     ret->arguments[0] = ret->sluiced;
     return true;

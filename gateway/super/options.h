@@ -2,8 +2,8 @@
  *
  * options.h: the command line of sluice-super.
  *
- *     sluice-super [--sluiced PATH] [--runner PATH] [--uid-range LOW-HIGH] [--
- * ARGUMENTS-OF-SLUICED]
+ *     sluice-super [--sluiced PATH] [--runner PATH] [--data PATH] [--uid-range LOW-HIGH]
+ *                  [-- ARGUMENTS-OF-SLUICED]
  *
  * Programs that are not named stand beside sluice-super's own executable.
  */
@@ -15,13 +15,14 @@
 
 #include "base/err.h"
 
-#define SUPER_USAGE                                                                    \
-    "usage: sluice-super [--sluiced PATH] [--runner PATH] [--uid-range LOW-HIGH] [-- " \
-    "ARGUMENT...]\n"
+#define SUPER_USAGE                                                                             \
+    "usage: sluice-super [--sluiced PATH] [--runner PATH] [--data PATH] [--uid-range LOW-HIGH]" \
+    " [-- ARGUMENT...]\n"
 
 struct super_options {
     char sluiced[PATH_MAX]; /* absolute */
     char runner[PATH_MAX];  /* absolute */
+    char data[PATH_MAX];    /* of sluice-data, absolute; it need not be there */
     uint32_t uid_low;       /* accounts that runners may be given; never 0 */
     uint32_t uid_high;
     char **arguments; /* argv of sluiced, ended by NULL; points into argv of sluice-super */

@@ -73,7 +73,7 @@ static void drop_account(const struct super_child *child) {
         give_up("account");
 }
 
-_Noreturn static void become_runner(const char *path, bool change_uid,
+_Noreturn static void become_runner(const char *path, const char *name, bool change_uid,
                                     const struct super_child *child, int socket_fd, int words_fd,
                                     pid_t super_pid) {
     place(words_fd, STDERR_FILENO);
@@ -104,8 +104,9 @@ _Noreturn static void become_runner(const char *path, bool change_uid,
         give_up("death signal");
     if (getppid() != super_pid)
         _exit(SPAWN_FAILED_STATUS);
-    char name[] = "sluice-runner";
-    execve(path, (char *const[]){name, NULL}, runner_environment);
+    char own[SPAWN_NAME_MAX + 1] = {0};
+    strncpy(own, name, SPAWN_NAME_MAX);
+    execve(path, (char *const[]){own, NULL}, runner_environment);
     give_up(path);
 }
 
@@ -146,7 +147,8 @@ static void kill_unheld(pid_t pid) {
     waitpid(pid, NULL, 0);
 }
 
-int super_spawn_runner(const char *path, bool change_uid, struct super_child *child) {
+int super_spawn_runner(const char *path, const char *name, bool change_uid,
+                       struct super_child *child) {
     int ends[2], words[2];
     int error = make_socket(ends);
     if (error != 0)
@@ -163,7 +165,7 @@ int super_spawn_runner(const char *path, bool change_uid, struct super_child *ch
         goto failed;
     pid = fork();
     if (pid == 0)
-        become_runner(path, change_uid, child, ends[1], words[1], super_pid);
+        become_runner(path, name, change_uid, child, ends[1], words[1], super_pid);
     if (pid < 0)
         goto failed;
     pidfd = pidfd_open(pid, 0);

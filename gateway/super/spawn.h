@@ -24,12 +24,15 @@
 #include "super/children.h"
 
 #define SPAWN_FAILED_STATUS 125
+#define SPAWN_NAME_MAX 15          /* the kernel shows no more of it */
 #define SPAWN_SOCKET_BYTES 1048576 /* of packets under way each way: 16 of the largest */
 #define SPAWN_SWEEP_MS 1000        /* a sweep takes microseconds; bounds a broken one */
 
-/* uid, gid and tag of *child say what it shall be. Sets pid and descriptors, and the state to LIVE.
+/* sluice-data begins as a runner does. `name` becomes its argv[0]; uid, gid and tag of *child say
+ * what it shall be. Sets pid and descriptors, and the state to LIVE.
  * Returns 0, or an errno with *child unchanged. */
-int super_spawn_runner(const char *path, bool change_uid, struct super_child *child);
+int super_spawn_runner(const char *path, const char *name, bool change_uid,
+                       struct super_child *child);
 
 /* Returns 0 or an errno. */
 int super_spawn_sluiced(char *const arguments[], pid_t *ret_pid, int *ret_fd);
