@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/check.h"
 
@@ -13,6 +14,12 @@ void call_shelf_init(struct call_shelf *shelf, uint64_t incarnation) {
     *shelf = (struct call_shelf){.incarnation = (uint32_t)incarnation};
     TAILQ_INIT(&shelf->free);
     TAILQ_INIT(&shelf->ended);
+}
+
+static void close_descriptors(struct call *call) {
+    for (uint32_t i = 0; i < call->fd_count; i++)
+        close(call->fds[i]);
+    call->fd_count = 0;
 }
 
 static void destroy(struct call *call) {
@@ -52,12 +59,14 @@ struct call *call_take(struct call_shelf *shelf, uint16_t number, runner_reply_f
     call->id = call_next_id(shelf);
     call->number = number;
     call->deaths = 0;
+    call->once = false;
     call->on_reply = on_reply;
     call->arg = arg;
     return call;
 }
 
 void call_give(struct call_shelf *shelf, struct call *call) {
+    close_descriptors(call);
     if (shelf->free_count >= CALLS_FREE_MAX || call->packet.capacity > CALLS_FREE_PACKET_MAX) {
         destroy(call);
         return;
@@ -138,6 +147,10 @@ void call_queue_replay(struct call_queue *queue, struct call_shelf *shelf, bool 
     while ((call = TAILQ_FIRST(&queue->sent)) != NULL) {
         TAILQ_REMOVE(&queue->sent, call, entry);
         queue->sent_count--;
+        if (call->once) {
+            call_end(shelf, call, ERR_RUNNER_LOST, cause);
+            continue;
+        }
         if (died && ++call->deaths >= poison_deaths) {
             call_end(shelf, call, ERR_POISONED, cause);
             continue;
@@ -145,7 +158,15 @@ void call_queue_replay(struct call_queue *queue, struct call_shelf *shelf, bool 
         TAILQ_INSERT_TAIL(&again, call, entry);
         queue->unsent_count++;
     }
-    TAILQ_CONCAT(&again, &queue->unsent, entry);
+    while ((call = TAILQ_FIRST(&queue->unsent)) != NULL) {
+        TAILQ_REMOVE(&queue->unsent, call, entry);
+        if (call->once) {
+            queue->unsent_count--;
+            call_end(shelf, call, ERR_RUNNER_LOST, cause);
+            continue;
+        }
+        TAILQ_INSERT_TAIL(&again, call, entry);
+    }
     TAILQ_CONCAT(&queue->unsent, &again, entry);
 }
 

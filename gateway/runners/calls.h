@@ -5,7 +5,8 @@
  * A call is kept as its encoded packet, so that sending it again to a successor is sending the same
  * bytes. It is in one of: a place's `sent` (with the process, unanswered), a place's `unsent`, the
  * shelf's `ended` (its callback comes from the loop, with the error that is in it), or free.
- * Objects and their buffers are used again, so a steady flow of calls allocates nothing.
+ * Descriptors of a call are closed when it ends. Objects and their buffers are used again, so a
+ * steady flow of calls allocates nothing.
  */
 #ifndef SLUICE_RUNNERS_CALLS_H
 #define SLUICE_RUNNERS_CALLS_H
@@ -26,6 +27,9 @@ struct call {
     uint64_t sent_ms;
     uint32_t deaths; /* of processes that had it inside, in a row */
     uint16_t number;
+    bool once;               /* never sent to another process: ends with RUNNER_LOST instead */
+    int fds[RUNNER_FDS_MAX]; /* sent along; ours until the call ends */
+    uint32_t fd_count;
     runner_reply_fn *on_reply;
     void *arg;
     struct buf packet;
@@ -68,8 +72,9 @@ struct call *call_queue_next(const struct call_queue *queue, uint32_t suspect_de
 void call_queue_sent(struct call_queue *queue, struct call *call, uint64_t now_ms);
 /* The call that is answered by that id, out of the queue; NULL: none is. */
 struct call *call_queue_answered(struct call_queue *queue, uint64_t id);
-/* What was sent is to be sent again, before all else, in order. `died`: the process did, and a call
- * that was inside at poison_deaths of them ends with POISONED. */
+/* What was sent is to be sent again, before all else, in order; `once` calls end with RUNNER_LOST.
+ * `died`: the process did, and a call that was inside at poison_deaths of them ends with POISONED.
+ */
 void call_queue_replay(struct call_queue *queue, struct call_shelf *shelf, bool died,
                        uint32_t poison_deaths, const char *cause);
 /* Ends all that wait, and with `also_sent` all. */

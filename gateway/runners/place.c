@@ -139,7 +139,8 @@ static void want_process(struct runner *runner) {
     struct process *process = runners_find(runners, &spec->tag);
     if (process == NULL) {
         runner->phase = PROCESS_ASKED;
-        runner->request = super_link_spawn(runners->super, &spec->tag, spec->uid, spec->gid);
+        runner->request = super_link_spawn(runners->super, SUPER_PROGRAM_RUNNER, &spec->tag,
+                                           spec->uid, spec->gid);
     } else if (process->fd >= 0 && !process->unwanted && process->uid == spec->uid &&
                process->gid == spec->gid) {
         adopt(runner, process);

@@ -6,6 +6,7 @@
  *   place.c     the machine: states, processes, deaths, timers
  *   session.c   what one process says and is told: handshake, pool, heartbeat, calls
  *   runners.c   all places, sluice-super, processes nobody has claimed
+ *   data_process.c  sluice-data, which is no place: it has no calls
  *
  * A place moves by place_move only. What runs on the loop on behalf of a place ends with
  * place_settle, which tells the state, starts a process when one is wanted, sends what can be sent
@@ -33,6 +34,7 @@
 struct process {
     bool live;
     bool unwanted;    /* told to stop; nobody can claim it */
+    bool serves_data; /* it is sluice-data, and claimed */
     uint64_t kill_ms; /* an unwanted one has to be gone by then */
     int pid;
     uint32_t uid, gid;
@@ -101,6 +103,7 @@ struct runner {
     uint64_t unasked_ms; /* the second that unasked counts began then */
     uint32_t unasked;
     uint64_t resident;
+    uint64_t ring; /* what RESUMED said */
 
     /* deaths */
     bool answered; /* a call was, since the last death */
@@ -125,6 +128,8 @@ struct runner {
     uint64_t timer_ms; /* when it fires; 0: it does not */
 };
 
+struct data_process;
+
 struct obituary { /* of a process that ended while no gateway was there */
     SLIST_ENTRY(obituary) entry;
     struct sluice_uuid tag;
@@ -137,6 +142,7 @@ struct runners {
     struct uv_loop_s *loop;
     struct runners_options options; /* policy: no member is 0 */
     struct super_link *super;
+    struct data_process *data_process; /* NULL: nobody wants one */
     bool ready;
     bool lost;
     bool closing;
@@ -165,6 +171,16 @@ struct process *runners_find(struct runners *runners, const struct sluice_uuid *
 uint32_t runners_slot(const struct runners *runners, const struct process *process);
 /* A place gives up a process that does not end; whoever wants its tag waits for it. */
 void runners_disown(struct runners *runners, uint32_t slot);
+
+/* ---- data_process.c: from sluice-super ---------------------------------------------------------
+ */
+
+/* NULL process is fine; false: that request was not its. */
+bool data_process_on_spawned(struct data_process *process, const struct super_message *spawned,
+                             int fd);
+bool data_process_on_refused(struct data_process *process, uint32_t request, int error);
+void data_process_on_exited(struct data_process *process, const struct super_message *exited);
+void data_process_on_lost(struct data_process *process);
 
 /* ---- place.c ----------------------------------------------------------------------------------
  */

@@ -3,6 +3,7 @@
  * runner.c: one place from outside. What is called here changes the place at once and leaves every
  * callback to the loop.
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -205,6 +206,46 @@ void runner_call(struct runner *runner, enum wire_number number, const void *arg
     runners_tell_soon(runner->runners);
 }
 
+static bool keep_descriptors(struct call *call, const int *fds, uint32_t fd_count) {
+    for (; call->fd_count < fd_count; call->fd_count++) {
+        call->fds[call->fd_count] = fcntl(fds[call->fd_count], F_DUPFD_CLOEXEC, 0);
+        if (call->fds[call->fd_count] < 0)
+            return false;
+    }
+    return true;
+}
+
+void runner_call_once(struct runner *runner, enum wire_number number, const void *args,
+                      const int *fds, uint32_t fd_count, runner_reply_fn *on_reply, void *arg) {
+    CHECK_MAGIC(runner, RUNNER_MAGIC);
+    CHECK(is_call(runner, number) && fd_count <= RUNNER_FDS_MAX);
+    struct call_shelf *shelf = &runner->runners->shelf;
+    struct call *call = call_take(shelf, (uint16_t)number, on_reply, arg);
+    call->once = true;
+    runner->calls_total++;
+    if (runner->state != RUNNER_SERVING || runner->phase != PROCESS_LIVE ||
+        (runner->session & S_CLOSING) != 0) {
+        call_end(shelf, call, ERR_POOL_DOWN, "no runner serves now");
+    } else if (!keep_descriptors(call, fds, fd_count)) {
+        call_end(shelf, call, ERR_NO_MEMORY, "no descriptors left");
+    } else {
+        wire_encode((uint16_t)number, call->id, args, &call->packet);
+        if (!call->packet.overflow) {
+            call_queue_add(&runner->calls, call);
+            session_pump(runner);
+            return;
+        }
+        call_end(shelf, call, ERR_LIMIT, "the arguments of the call are too large");
+    }
+    runners_tell_soon(runner->runners);
+}
+
+void runner_blame(struct runner *runner, const struct err *cause) {
+    CHECK_MAGIC(runner, RUNNER_MAGIC);
+    place_lose(runner, cause);
+    runners_settle_soon(runner);
+}
+
 void runner_status(const struct runner *runner, struct runner_status *ret) {
     CHECK_MAGIC(runner, RUNNER_MAGIC);
     *ret = (struct runner_status){
@@ -214,6 +255,7 @@ void runner_status(const struct runner *runner, struct runner_status *ret) {
         .stalled = is_stalled(runner),
         .calls = runner->calls.sent_count + runner->calls.unsent_count,
         .deaths = runner->deaths,
+        .ring = runner->ring,
         .resident_bytes = runner->resident,
         .calls_total = runner->calls_total,
         .retry_at_ms = runner->retry_ms,

@@ -124,6 +124,7 @@ static void send_stop(int fd, struct buf *scratch) {
 
 static void make_unwanted(struct runners *runners, struct process *process) {
     process->unwanted = true;
+    process->serves_data = false;
     process->runner = NULL;
     if (process->fd >= 0)
         send_stop(process->fd, &runners->scratch);
@@ -149,7 +150,7 @@ void runners_reap_unclaimed(struct runners *runners) {
     CHECK_MAGIC(runners, MAGIC);
     for (uint32_t i = 0; i < SUPER_CHILDREN_MAX; i++) {
         struct process *process = &runners->processes[i];
-        if (process->live && process->runner == NULL && !process->unwanted)
+        if (process->live && process->runner == NULL && !process->serves_data && !process->unwanted)
             make_unwanted(runners, process);
     }
     forget_obituaries(runners);
@@ -187,6 +188,10 @@ static void on_spawned(void *owner, const struct super_message *spawned, int fd)
     struct runners *runners = owner;
     CHECK_MAGIC(runners, MAGIC);
     struct process *process = take_slot(runners, spawned);
+    if (data_process_on_spawned(runners->data_process, spawned, fd)) {
+        process->serves_data = true;
+        return;
+    }
     struct runner *runner = find_request(runners, spawned->request);
     if (runner == NULL) { /* a place waits for the answer, so this is for nobody we know */
         process->fd = fd;
@@ -200,6 +205,8 @@ static void on_spawned(void *owner, const struct super_message *spawned, int fd)
 static void on_refused(void *owner, uint32_t request, int error) {
     struct runners *runners = owner;
     CHECK_MAGIC(runners, MAGIC);
+    if (data_process_on_refused(runners->data_process, request, error))
+        return;
     struct runner *runner = find_request(runners, request);
     if (runner != NULL) /* else a kill that came too late, which is just as well */
         place_on_refused(runner, error);
@@ -245,9 +252,15 @@ static void on_exited(void *owner, const struct super_message *exited) {
     }
     struct sluice_uuid tag = process->tag;
     struct runner *runner = process->runner;
+    bool serves_data = process->serves_data;
     close_unclaimed(process);
     process->live = false;
+    process->serves_data = false;
     process->runner = NULL;
+    if (serves_data) {
+        data_process_on_exited(runners->data_process, exited);
+        return;
+    }
     if (runner != NULL) {
         place_on_exited(runner, exited->status, exited->words, exited->words_length);
         return;
@@ -268,6 +281,7 @@ static void on_lost(void *owner) {
         close_unclaimed(&runners->processes[i]);
         runners->processes[i].live = false;
     }
+    data_process_on_lost(runners->data_process);
     LIST_FOREACH(runner, &runners->places, entry)
     runner->needs_turn = true;
     for (uint32_t i = 0; i < TURNS_MAX && (runner = next_in_need(runners)) != NULL; i++) {
@@ -340,7 +354,7 @@ void runners_close(struct runners *runners) {
     if (runners == NULL)
         return;
     CHECK_MAGIC(runners, MAGIC);
-    CHECK(LIST_EMPTY(&runners->places));
+    CHECK(LIST_EMPTY(&runners->places) && runners->data_process == NULL);
     /* Processes that nobody claimed are left as they are: our successor may want them. */
     for (uint32_t i = 0; i < SUPER_CHILDREN_MAX; i++)
         close_unclaimed(&runners->processes[i]);

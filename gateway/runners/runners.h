@@ -115,6 +115,16 @@ typedef void runner_reply_fn(void *arg, const struct runner_reply *reply);
 void runner_call(struct runner *runner, enum wire_number number, const void *args,
                  runner_reply_fn *on_reply, void *arg);
 
+/* For what one process holds and its successor does not: sent to the process that serves now, never
+ * again; ends with POOL_DOWN when none serves, with RUNNER_LOST when it ends before it has
+ * answered. Descriptors (at most RUNNER_FDS_MAX) go with it; they are duplicated, the caller's stay
+ * the caller's. */
+#define RUNNER_FDS_MAX 3
+void runner_call_once(struct runner *runner, enum wire_number number, const void *args,
+                      const int *fds, uint32_t fd_count, runner_reply_fn *on_reply, void *arg);
+/* Kills the process for what it did elsewhere (cause). Counts as a death. */
+void runner_blame(struct runner *runner, const struct err *cause);
+
 struct runner_status {
     enum runner_state state;
     struct err cause; /* of DOWN, BACKING_OFF, QUARANTINED, and of what follows until it serves */
@@ -122,6 +132,7 @@ struct runner_status {
     bool stalled;     /* heartbeat lives, a call does not move */
     uint32_t calls;   /* sent and not answered, and waiting */
     uint32_t deaths;  /* since the start of this gateway */
+    uint64_t ring;    /* generation that a process taken over from a predecessor is attached to */
     uint64_t resident_bytes;
     uint64_t calls_total;
     uint64_t retry_at_ms;             /* monotonic; 0: not waiting */

@@ -32,7 +32,7 @@ static enum process_sent send_message(struct runner *runner, uint16_t number, ui
     wire_encode(number, id, body, scratch);
     enum process_sent sent = PROCESS_GONE;
     if (!scratch->overflow)
-        sent = process_link_send(runner->link, scratch->at, scratch->length);
+        sent = process_link_send(runner->link, scratch->at, scratch->length, NULL, 0);
     if (scratch->at != NULL)
         explicit_bzero(scratch->at, scratch->capacity);
     return sent;
@@ -67,7 +67,8 @@ void session_pump(struct runner *runner) {
     uint64_t patience_ms = now_ms > policy->stalled_ms ? now_ms - policy->stalled_ms : 0;
     while ((call = call_queue_next(&runner->calls, policy->poison_deaths - 1, patience_ms)) !=
            NULL) {
-        if (process_link_send(runner->link, call->packet.at, call->packet.length) != PROCESS_SENT)
+        if (process_link_send(runner->link, call->packet.at, call->packet.length, call->fds,
+                              call->fd_count) != PROCESS_SENT)
             return;
         call_queue_sent(&runner->calls, call, now_ms);
         quicken(runner, now_ms);
@@ -256,6 +257,7 @@ static void on_resumed(struct runner *runner, const struct wire_packet *packet) 
         return; /* a predecessor of ours had asked and is gone */
     runner->resuming = false;
     runner->session = resumed->state;
+    runner->ring = resumed->ring;
     if (!is_wanted(runner, resumed)) {
         runner->replace = true;
         place_stop_process(runner);
@@ -364,7 +366,9 @@ static void on_reply(struct runner *runner, const struct wire_packet *packet) {
     } else {
         set_reply_error(&told.err, reply);
     }
-    runner->answered = true;
+    /* Taking a ring proves nothing: the calls that come through it may be what ends runners. */
+    if (call->number != WIRE_RING_ATTACH)
+        runner->answered = true;
     call->on_reply(call->arg, &told);
     call_give(shelf, call);
 }
@@ -412,8 +416,10 @@ static void (*const handlers[WIRE_NUMBERS])(struct runner *, const struct wire_p
     [WIRE_EVENT] = on_event,     [WIRE_LOG] = on_log,       [WIRE_BYE] = on_bye,
 };
 
-static void on_packet(void *owner, const uint8_t *bytes, size_t length) {
+static void on_packet(void *owner, const uint8_t *bytes, size_t length, const int *fds,
+                      uint32_t fd_count) {
     struct runner *runner = owner;
+    (void)fds, (void)fd_count; /* none are let through */
     struct wire_packet packet;
     struct err err = ERR_INIT;
     CHECK_MAGIC(runner, RUNNER_MAGIC);
@@ -457,7 +463,7 @@ static void on_end(void *owner, const char *what) {
 bool session_open(struct runner *runner, int fd, bool resume, struct err *err) {
     static const struct process_link_events events = {on_packet, on_writable, on_end};
     struct runners *runners = runner->runners;
-    if (!process_link_open(runners->loop, fd, runners->packet, sizeof runners->packet, &events,
+    if (!process_link_open(runners->loop, fd, runners->packet, sizeof runners->packet, 0, &events,
                            runner, &runner->link, err))
         return false;
     runner->session = S_NEW;
@@ -476,6 +482,7 @@ void session_close(struct runner *runner) {
     runner->resuming = false;
     runner->deadline_ms = 0;
     runner->serving_ms = 0;
+    runner->ring = 0;
     runner->open_id = 0;
     runner->ping_ms = 0;
     runner->ping_unsent = false;

@@ -17,7 +17,7 @@
 #define MAGIC 0x53504c4b
 
 struct request { /* a super_message without its words */
-    uint32_t kind, number, slot, uid, gid;
+    uint32_t kind, number, slot, program, uid, gid;
     int32_t pid, signal;
     struct sluice_uuid tag;
 };
@@ -62,7 +62,7 @@ static bool send_one(struct super_link *link, const struct request *request) {
         .kind = request->kind,
         .request = request->number,
         .slot = request->slot,
-        .program = request->kind == SUPER_SPAWN ? SUPER_PROGRAM_RUNNER : 0,
+        .program = request->program,
         .pid = request->pid,
         .uid = request->uid,
         .gid = request->gid,
@@ -100,10 +100,14 @@ static uint32_t next_number(struct super_link *link) {
     return link->last_number;
 }
 
-uint32_t super_link_spawn(struct super_link *link, const struct sluice_uuid *tag, uint32_t uid,
-                          uint32_t gid) {
-    struct request request = {
-        .kind = SUPER_SPAWN, .number = next_number(link), .uid = uid, .gid = gid, .tag = *tag};
+uint32_t super_link_spawn(struct super_link *link, enum super_program program,
+                          const struct sluice_uuid *tag, uint32_t uid, uint32_t gid) {
+    struct request request = {.kind = SUPER_SPAWN,
+                              .number = next_number(link),
+                              .program = program,
+                              .uid = uid,
+                              .gid = gid,
+                              .tag = *tag};
     enqueue(link, &request);
     return request.number;
 }

@@ -41,8 +41,8 @@ bool super_link_open(struct uv_loop_s *loop, int fd, const struct super_link_eve
 void super_link_close(struct super_link *link);
 
 /* The number of the request, never 0. */
-uint32_t super_link_spawn(struct super_link *link, const struct sluice_uuid *tag, uint32_t uid,
-                          uint32_t gid);
+uint32_t super_link_spawn(struct super_link *link, enum super_program program,
+                          const struct sluice_uuid *tag, uint32_t uid, uint32_t gid);
 void super_link_kill(struct super_link *link, uint32_t slot, int pid, int signal);
 /* Goes out before it returns, or never does. */
 void super_link_quit(struct super_link *link);
