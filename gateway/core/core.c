@@ -14,8 +14,10 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/num.h"
 #include "base/uuid.h"
 #include "catalog/migrate.h"
+#include "core/attachments.h"
 #include "core/driver.h"
 #include "core/engine.h"
 #include "core/events.h"
@@ -38,11 +40,16 @@ static void fatal(struct core *core, const struct err *err) {
 
 static void on_ready(struct core *core) {
     struct err err = ERR_INIT;
+    if (!attachments_export(core, &err)) {
+        fatal(core, &err);
+        return;
+    }
     pools_start(core);
     if (!engine_recover(core->engine, &err)) {
         fatal(core, &err);
         return;
     }
+    exports_recovered(core->exports);
     runners_reap_unclaimed(core->runners);
     prune_start(core);
     core->ready = true;
@@ -55,13 +62,32 @@ static void on_drivers_started(void *arg) {
         on_ready(core);
 }
 
+uint32_t core_data_uid(const struct core *core) {
+    const struct core_options *options = &core->options;
+    return options->uid_high > options->uid_low ? options->uid_high - 1 : options->uid_high;
+}
+
+static void on_exports_trouble(void *owner, const char *text) {
+    struct core *core = owner;
+    if (core->options.on_log != NULL)
+        core->options.on_log(core->owner, SLUICE_LOG_WARNING, "exports", text);
+}
+
 static void on_runners_ready(void *owner, uint32_t held) {
     struct core *core = owner;
     struct err err = ERR_INIT;
     (void)held;
     if (core->stopping)
         return;
-    if (!drivers_open(core, &err) || !pools_open(core, &err)) {
+    const struct exports_options options = {
+        .directory = core->options.nbd_directory,
+        .incarnation = core->incarnation,
+        .uid = core_data_uid(core),
+        .on_trouble = on_exports_trouble,
+        .owner = core,
+    };
+    if (!drivers_open(core, &err) || !pools_open(core, &err) ||
+        !exports_open(core->loop, core->runners, &options, &core->exports, &err)) {
         fatal(core, &err);
         return;
     }
@@ -159,6 +185,9 @@ bool core_open(struct uv_loop_s *loop, const struct core_options *options,
     core->magic = CORE_MAGIC;
     core->loop = loop;
     core->options = *options;
+    text_copy(core->nbd_directory, sizeof core->nbd_directory,
+              options->nbd_directory != NULL ? options->nbd_directory : "");
+    core->options.nbd_directory = core->nbd_directory;
     if (core->options.retry_limit_ms == 0)
         core->options.retry_limit_ms = RETRY_LIMIT_DEFAULT_MS;
     core->on_ready = ready;
@@ -182,7 +211,8 @@ bool core_ready(const struct core *core) {
     return core->ready;
 }
 
-/* ---- stop: pools by falling name, drivers in reverse of their start ---------------------------
+/* ---- stop: exports, pools by falling name, drivers in reverse of their start
+ * ---------------------------
  */
 
 /* What was submitted is committed before this, while all that its callbacks look at is still there.
@@ -230,6 +260,10 @@ static void stop_pools(struct core *core) {
         close_all(core);
 }
 
+static void on_exports_closed(void *owner) {
+    stop_pools(owner);
+}
+
 void core_close(struct core *core, void (*on_closed)(void *owner), void *owner) {
     CHECK_MAGIC(core, CORE_MAGIC);
     core->on_closed = on_closed;
@@ -237,5 +271,10 @@ void core_close(struct core *core, void (*on_closed)(void *owner), void *owner) 
     core->stopping = true;
     core->ready = false;
     prune_stop(core);
-    stop_pools(core);
+    struct exports *exports = core->exports;
+    core->exports = NULL;
+    if (exports != NULL)
+        exports_close(exports, on_exports_closed, core);
+    else
+        stop_pools(core);
 }

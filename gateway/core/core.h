@@ -62,6 +62,7 @@ struct core_options {
     const char *state_directory; /* catalogue and key file */
     const char *const *driver_directories;
     uint32_t driver_directory_count;
+    const char *nbd_directory;  /* of the listening sockets of attachments by nbd */
     int super_fd;               /* socket to sluice-super; owned by the core from here on */
     uint32_t uid_low, uid_high; /* for pools' runners */
     uint64_t map_bytes;         /* of the catalogue, 0: default */

@@ -56,6 +56,34 @@ static void of_pools(struct core *core, struct buf *text) {
     }
 }
 
+static void of_exports(struct core *core, struct buf *text) {
+    struct exports_figures figures = {0};
+    if (core->exports != NULL)
+        exports_figures(core->exports, &figures);
+    const struct data_pong *pong = &figures.pong;
+    const struct {
+        const char *name, *type, *help;
+        uint64_t value;
+    } rows[] = {
+        {"sluice_data_up", "gauge", "1 when sluice-data runs", figures.running},
+        {"sluice_data_deaths", "counter", "Ends of sluice-data that nobody asked for",
+         figures.deaths},
+        {"sluice_data_resident_bytes", "gauge", "Memory of sluice-data", pong->resident},
+        {"sluice_data_exports", "gauge", "Attachments that it serves", pong->exports},
+        {"sluice_data_connections", "gauge", "Connections of clients", pong->connections},
+        {"sluice_data_calls", "counter", "Calls to drivers that were answered", pong->calls},
+        {"sluice_data_replayed", "counter", "Calls that were sent more than once", pong->replayed},
+        {"sluice_data_read_bytes", "counter", "Bytes that clients read", pong->bytes_read},
+        {"sluice_data_written_bytes", "counter", "Bytes that clients wrote", pong->bytes_written},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        head(text, rows[i].name, rows[i].type, rows[i].help);
+        buf_printf(text, "%s%s %llu\n", rows[i].name,
+                   strcmp(rows[i].type, "counter") == 0 ? "_total" : "",
+                   (unsigned long long)rows[i].value);
+    }
+}
+
 static void of_drivers(struct core *core, struct buf *text) {
     head(text, "sluice_driver_running", "gauge", "1 when the driver runs");
     for (uint32_t i = 0; i < core->drivers->count; i++) {
@@ -99,6 +127,7 @@ void core_metrics(struct core *core, struct buf *text) {
     }
     of_pools(core, text);
     of_drivers(core, text);
+    of_exports(core, text);
 }
 
 void core_gateway_json(struct core *core, struct buf *json) {

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "base/uuid.h"
+#include "core/attachments.h"
 #include "core/kinds.h"
 #include "core/objects.h"
 #include "core/pool.h"
@@ -113,12 +114,26 @@ bool attachment_create_prepare(struct op *op, struct catalog_txn *txn, struct er
         .note = "",
         .created_at = clock_wall_ms(),
         .updated_at = clock_wall_ms(),
+        .served = strcmp(params->protocol, ATTACHMENT_NBD) == 0,
+        .iops_max = params->iops_max,
+        .bytes_s_max = params->bytes_s_max,
     };
+    uint32_t peer;
+    if (record.served)
+        record.protocol = ATTACHMENT_NBD;
+    else if (params->protocol[0] != '\0')
+        return op_violation(op, err, "protocol", "nbd, or left out for the driver's own");
+    else if (record.iops_max != 0 || record.bytes_s_max != 0)
+        return op_violation(op, err, record.iops_max != 0 ? "iops_max" : "bytes_s_max",
+                            "only nbd has limits");
+    if (record.served && !attachment_peer(&host, &peer, err))
+        return false;
     if (strcmp(record.mode, "read-only") != 0 && strcmp(record.mode, "read-write") != 0)
         return op_violation(op, err, "mode", "read-only or read-write");
     if (!(snapshot ? of_snapshot(op, params, &record, err) : of_volume(op, params, &record, err)) ||
         !op_set_pool(op, &record.pool, false, err) ||
-        !pool_can(op->pool, SLUICE_CAP_GRANT, "give hosts access", err) ||
+        !(record.served ? pool_can(op->pool, SLUICE_CAP_DATA, "serve block I/O", err)
+                        : pool_can(op->pool, SLUICE_CAP_GRANT, "give hosts access", err)) ||
         !op_lock(op, LOCK_OBJECT, &record.id, true, err))
         return false;
     store_add(txn, CORE_ATTACHMENT, &record);
@@ -203,6 +218,10 @@ void attachment_create_grant_run(struct op *op) {
         op_step_done(op, &err);
         return;
     }
+    if (record.served) {
+        attachment_export_run(op, &record, &host);
+        return;
+    }
     args.host = host.name;
     if (!typed(&op->step_arena, &host.identities, &args.identities)) {
         err_set(&err, ERR_NO_MEMORY, "no memory for the identities");
@@ -212,16 +231,20 @@ void attachment_create_grant_run(struct op *op) {
     op_call(op, pool_runner(op->pool), WIRE_ACCESS_GRANT, &args, keep_connection);
 }
 
-static void driver_revoke(struct op *op) {
+static void take_back(struct op *op) {
     struct attachment_record record;
     if (!read_self(op, &record))
         return;
+    if (record.served) {
+        attachment_unexport_run(op, &record.id);
+        return;
+    }
     struct wire_access_revoke args = {.attachment = record.id, .volume = record.volume};
     op_call(op, pool_runner(op->pool), WIRE_ACCESS_REVOKE, &args, NULL);
 }
 
 void attachment_create_grant_undo(struct op *op) {
-    driver_revoke(op);
+    take_back(op);
 }
 
 bool attachment_create_finish(struct op *op, struct catalog_txn *txn, struct err *err) {
@@ -300,7 +323,7 @@ bool attachment_delete_prepare(struct op *op, struct catalog_txn *txn, struct er
 }
 
 void attachment_delete_revoke_run(struct op *op) {
-    driver_revoke(op);
+    take_back(op);
 }
 
 bool attachment_delete_finish(struct op *op, struct catalog_txn *txn, struct err *err) {

@@ -39,6 +39,18 @@ NO_STEPS(pool_disable)
 
 /* ---- drain ---------------------------------------------------------------------------------- */
 
+/* Clients of the gateway would wait for a runner that does not come. */
+static bool serves_attachments(const struct op *op, const struct pool_record *record,
+                               struct err *err) {
+    const struct exports *exports = op->core->exports;
+    uint32_t count = exports != NULL ? exports_count(exports, &record->id) : 0;
+    if (count == 0)
+        return false;
+    err_set(err, ERR_STATE, "pool %s serves %u attachments over NBD: delete them first",
+            record->name, count);
+    return true;
+}
+
 bool pool_drain_prepare(struct op *op, struct catalog_txn *txn, struct err *err) {
     const struct target_params *params = op->params;
     struct pool_record record;
@@ -48,6 +60,8 @@ bool pool_drain_prepare(struct op *op, struct catalog_txn *txn, struct err *err)
         return false;
     if (strcmp(record.state, "enabled") != 0 && strcmp(record.state, "disabled") != 0)
         return err_set(err, ERR_STATE, "pool %s is %s", record.name, record.state);
+    if (serves_attachments(op, &record, err))
+        return false;
     return change_state(op, txn, &record, revision, "disabled");
 }
 
@@ -150,6 +164,10 @@ static void on_forgotten(void *arg, uint64_t revision, const struct err *err) {
         op_again(op, 0, 0, 0, "objects to be forgotten");
 }
 
+static void on_forgotten_export(void *arg) {
+    (void)arg; /* its end is waited for by nobody: the runner's is */
+}
+
 static bool forget_one(struct op *op, enum core_noun noun, struct err *err) {
     union {
         struct volume_record volume;
@@ -170,6 +188,8 @@ static bool forget_one(struct op *op, enum core_noun noun, struct err *err) {
         struct catalog_txn *txn = catalog_begin(op->core->catalog);
         catalog_finishing(txn);
         store_drop(txn, noun, &record);
+        if (noun == CORE_ATTACHMENT && record.attachment.served && op->core->exports != NULL)
+            exports_remove(op->core->exports, &first.id, on_forgotten_export, NULL);
         if (noun == CORE_ATTACHMENT)
             ok = count_change(op, txn, CORE_HOST, &record.attachment.host,
                               offsetof(struct host_record, attachments), -1, err);

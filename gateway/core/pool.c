@@ -54,7 +54,7 @@ bool pools_uid_taken(const struct core *core, uint32_t uid) {
         if (pool->record.uid == uid)
             return true;
     }
-    return drivers_uid_taken(core, uid);
+    return uid == core_data_uid(core) || drivers_uid_taken(core, uid);
 }
 
 bool pool_set_record(struct pool *pool, const struct pool_record *record, struct err *err) {
@@ -187,7 +187,11 @@ static void wake_waiter(struct pool *pool) {
 static void on_state(void *owner, struct runner *runner, enum runner_state state,
                      const struct err *cause) {
     struct pool *pool = owner;
-    (void)runner;
+    struct exports *exports = pool->core->exports;
+    if (exports != NULL && state == RUNNER_SERVING)
+        exports_pool_serving(exports, &pool->id, runner);
+    else if (exports != NULL && (state == RUNNER_DOWN || state == RUNNER_QUARANTINED))
+        exports_pool_down(exports, &pool->id, cause);
     if (worth_telling(pool, state, cause)) {
         tell(pool, runner_state_name(state), cause->code != ERR_NONE ? cause->text : "");
         pool->last_state = state;
@@ -284,6 +288,8 @@ bool pool_respec(struct pool *pool, uint32_t open_flags, struct err *err) {
 
 static void on_stopped(void *owner, struct runner *runner) {
     struct pool *pool = owner;
+    if (pool->core->exports != NULL)
+        exports_pool_gone(pool->core->exports, &pool->id);
     runner_release(runner);
     pool->runner = NULL;
     pool->last_state = RUNNER_STOPPED;

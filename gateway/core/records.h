@@ -89,7 +89,10 @@
     F(T, PAIRS, connection, 16, "how the host opens it")      \
     F(T, TEXT, note, 511, "what the protocol cannot enforce") \
     F(T, TIME, created_at, 0, "")                             \
-    F(T, TIME, updated_at, 0, "")
+    F(T, TIME, updated_at, 0, "")                             \
+    F(T, BOOL, served, 0, "by the gateway, over NBD")         \
+    F(T, U64, iops_max, 0, "0: no limit")                     \
+    F(T, U64, bytes_s_max, 0, "0: no limit")
 
 #define OPERATION_RECORD_FIELDS(F, T)                                               \
     F(T, UUID, id, 0, "")                                                           \
@@ -192,7 +195,10 @@
     F(T, TEXT, volume, 600, "")                                 \
     F(T, TEXT, snapshot, 600, "instead of a volume: read-only") \
     F(T, TEXT, host, 300, "")                                   \
-    F(T, TEXT, mode, 15, "read-only or read-write")
+    F(T, TEXT, mode, 15, "read-only or read-write")             \
+    F(T, TEXT, protocol, 15, "empty: the driver's own; or nbd") \
+    F(T, U64, iops_max, 0, "with nbd; 0: no limit")             \
+    F(T, U64, bytes_s_max, 0, "likewise")
 #define TOKEN_CREATE_PARAMS(F, T)         \
     F(T, TEXT, name, RECORD_NAME_MAX, "") \
     F(T, TEXT, role, 15, "")

@@ -14,6 +14,7 @@
 #include "catalog/seal.h"
 #include "core/core.h"
 #include "core/store.h"
+#include "exports/exports.h"
 #include "runners/runners.h"
 
 struct engine;
@@ -34,9 +35,12 @@ struct core {
     struct drivers *drivers;
     struct pools *pools;
     struct events *events;
+    struct exports
+        *exports; /* NULL before the runners are ready, and when they are being stopped */
     struct sluice_uuid gateway; /* this gateway's id, in every pool's marker */
     uint64_t incarnation;
     uint64_t started_ms; /* wall clock */
+    char nbd_directory[4096];
     bool ready;
     bool stopping;
     void (*on_ready)(void *owner);
@@ -46,6 +50,9 @@ struct core {
     uv_timer_t prune_timer;
     struct key prune_cursor;
 };
+
+/* The account of sluice-data; no pool has it. */
+uint32_t core_data_uid(const struct core *core);
 
 /* references.c: what a text of the API names. */
 bool core_resolve(struct core *core, enum core_noun noun, const char *reference,

@@ -7,6 +7,7 @@
  * SIGHUP is ignored: it has no files to open again.
  */
 #include <fcntl.h>
+#include <limits.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -218,9 +219,27 @@ static void harden(void) {
     mallopt(M_ARENA_MAX, 2);
 }
 
+/* Where hosts find the sockets of attachments: they can enter the API socket's directory, not ours.
+ */
+static bool find_nbd_directory(const struct config *config, char ret[PATH_MAX], struct err *err) {
+    const char *slash = strrchr(config->socket, '/');
+    int length;
+    if (*config->nbd_dir != '\0')
+        length = snprintf(ret, PATH_MAX, "%s", config->nbd_dir);
+    else if (slash != NULL)
+        length = snprintf(ret, PATH_MAX, "%.*s/nbd", (int)(slash - config->socket), config->socket);
+    else
+        length = snprintf(ret, PATH_MAX, "%s/nbd", config->state_directory);
+    return length < PATH_MAX || err_set(err, ERR_CONFIG, "the path of nbd-dir is too long");
+}
+
 static bool open_core(struct gateway *gateway, struct err *err) {
     const struct config *config = &gateway->config;
+    char nbd_directory[PATH_MAX];
+    if (!find_nbd_directory(config, nbd_directory, err))
+        return false;
     const struct core_options options = {
+        .nbd_directory = nbd_directory,
         .state_directory = config->state_directory,
         .driver_directories = config->driver_directories.at,
         .driver_directory_count = config->driver_directories.count,

@@ -97,6 +97,7 @@ static void start(struct bench *bench) {
     struct err err = ERR_INIT;
     const struct core_options options = {
         .state_directory = bench->state,
+        .nbd_directory = bench->state,
         .driver_directories = bench->driver_directories,
         .driver_directory_count = 1,
         .super_fd = -1,

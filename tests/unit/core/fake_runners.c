@@ -221,6 +221,21 @@ void runner_call(struct runner *runner, enum wire_number number, const void *arg
     later(runner);
 }
 
+void runner_call_once(struct runner *runner, enum wire_number number, const void *args,
+                      const int *fds, uint32_t fd_count, runner_reply_fn *on_reply, void *arg) {
+    (void)fds;
+    CHECK(fd_count == (number == WIRE_RING_ATTACH ? RUNNER_FDS_MAX : 0));
+    runner_call(runner, number, args, on_reply, arg);
+}
+void runner_blame(struct runner *runner, const struct err *cause) {
+    (void)cause;
+    runner_restart(runner);
+}
+
+struct uv_loop_s *fake_runners_loop(struct runners *runners) {
+    return runners->loop;
+}
+
 void runner_status(const struct runner *runner, struct runner_status *ret) {
     *ret = (struct runner_status){
         .state = runner->state,

@@ -27,5 +27,6 @@ void fake_runners_state(enum runner_state state, enum err_code cause);
 uint32_t fake_runners_calls(enum wire_number number); /* made since fake_runners_reset */
 uint32_t fake_runners_restarts(void);
 void fake_runners_reset(void);
+struct uv_loop_s *fake_runners_loop(struct runners *runners);
 
 #endif
