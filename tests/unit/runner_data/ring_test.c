@@ -15,6 +15,8 @@
 
 #include <cmocka.h>
 
+#include <ftw.h>
+
 #include "ring_client.h"
 #include <sluice/driver.h>
 
@@ -62,11 +64,16 @@ static int setup(void **state) {
     return 0;
 }
 
+static int remove_one(const char *at, const struct stat *stat, int type, struct FTW *ftw) {
+    (void)stat;
+    (void)type;
+    (void)ftw;
+    return remove(at);
+}
+
 static int teardown(void **state) {
-    char command[96];
     (void)state;
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
+    return nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 static int32_t io(uint16_t verb, uint16_t flags, uint64_t offset, uint64_t length) {
