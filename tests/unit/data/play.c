@@ -254,7 +254,7 @@ static struct ring_completion execute(struct play *play, const struct ring_submi
     struct ring_completion done = {.tag = call->tag, .token = play->token};
     CHECK(ring_submission_valid(call));
     if (call->offset > play->size_bytes || call->length > play->size_bytes - call->offset ||
-        call->handle != (uint32_t)play->epoch) {
+        call->handle != atomic_load(&play->handle)) {
         done.status = SLUICE_INVALID;
         return done;
     }
@@ -354,20 +354,18 @@ static void *run_runner(void *argument) {
     return NULL;
 }
 
-void play_run(struct play *play, const struct play_script *script) {
+static void take_script(struct play *play, const struct play_script *script) {
     play->script = script != NULL
                        ? *script
                        : (struct play_script){.die_at = UINT64_MAX, .fail_at = UINT64_MAX};
-    play->dice =
-        play->script.seed != 0 ? play->script.seed * 2654435761u + play->generation + 1 : 1;
+    play->dice = play->script.seed * 2654435761u + play->generation + 1;
     play->executed = 0;
-    struct data_ring wanted = {.pool = play->pool, .generation = ++play->generation};
-    say(play, DATA_RING_WANTED, &wanted, -1);
-    int descriptors[3];
-    hear(play, DATA_RING_MADE, descriptors);
-    struct err err = ERR_INIT;
-    CHECK(ring_open(descriptors[0], descriptors[1], descriptors[2], &play->ring, &err));
+}
+
+void play_open(struct play *play, const struct play_script *script) {
+    take_script(play, script);
     play->epoch++;
+    atomic_store(&play->handle, (uint32_t)play->epoch);
     struct data_volume_open opened = {.volume = play->volume,
                                       .pool = play->pool,
                                       .generation = play->generation,
@@ -376,6 +374,16 @@ void play_run(struct play *play, const struct play_script *script) {
                                       .token = play->token,
                                       .size_bytes = play->size_bytes};
     say(play, DATA_VOLUME_OPEN, &opened, -1);
+}
+
+void play_run(struct play *play, const struct play_script *script) {
+    struct data_ring wanted = {.pool = play->pool, .generation = ++play->generation};
+    say(play, DATA_RING_WANTED, &wanted, -1);
+    int descriptors[3];
+    hear(play, DATA_RING_MADE, descriptors);
+    struct err err = ERR_INIT;
+    CHECK(ring_open(descriptors[0], descriptors[1], descriptors[2], &play->ring, &err));
+    play_open(play, script);
     atomic_store(&play->kill, false);
     play->running = true;
     CHECK(pthread_create(&play->runner_thread, NULL, run_runner, play) == 0);

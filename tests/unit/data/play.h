@@ -52,7 +52,7 @@ struct play {
     struct ring ring;
     struct play_script script;
     _Atomic bool kill;
-    _Atomic bool dead;
+    _Atomic uint32_t handle;
     int dead_fd; /* eventfd: the runner died by itself */
     uint64_t dice;
     _Atomic uint64_t calls;
@@ -72,6 +72,8 @@ void play_unexport(struct play *play); /* waits for UNEXPORTED */
 void play_ping(struct play *play);
 /* A new runner: RING_WANTED, RING_MADE, VOLUME_OPEN. */
 void play_run(struct play *play, const struct play_script *script);
+/* VOLUME_OPEN on the runner that is there, which has nothing to do now. */
+void play_open(struct play *play, const struct play_script *script);
 /* Ends the present one (if it has not ended by itself) and says RING_LOST. */
 void play_kill(struct play *play);
 uint64_t play_roll(uint64_t *dice);

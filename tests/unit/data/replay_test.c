@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Random schedules of writes, trims, zeroes, flushes and reads by two connections, with runners
+ * that die (and lose what is not stable), backends that restart by themselves, calls that are
+ * executed in any order: the history is checked against one register a block.
+ *
+ * A read of a block may return a value unless that was overwritten for certain before the read
+ * began: by a write that was answered, or whose value an answered read has seen. So what was
+ * acknowledged is seen, what was seen is not unseen, and nothing comes back. Seeds are printed when
+ * something is wrong (SLUICE_SCHEDULE runs that one alone).
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "play.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SCHEDULES 150 /* a ring's 32 MiB cost a sanitizer ten times as much */
+#else
+#define SCHEDULES 1000
+#endif
+#define BLOCKS 12u
+#define CLIENTS 2
+#define DEPTH 6u /* of a client */
+#define STEPS 60u
+#define VALUES 2048u
+#define PENDING UINT64_MAX
+
+/* Values of a block are numbered from 0, which is what it has at the beginning. */
+struct value {
+    uint64_t begun, ended; /* in time of the history; PENDING: not answered */
+    bool zero;             /* reads as zeroes, so it cannot be told from other such */
+};
+
+struct asked {
+    bool used;
+    uint16_t type;
+    uint32_t first, count;   /* blocks */
+    uint32_t number[BLOCKS]; /* values that it writes */
+    uint64_t floor[BLOCKS];  /* of a read */
+    uint8_t payload[BLOCKS * PLAY_BLOCK];
+};
+
+struct history {
+    uint64_t seed, dice, time;
+    struct value values[VALUES]; /* by block: index block * (VALUES / BLOCKS) + number */
+    uint32_t value_count[BLOCKS];
+    uint64_t seen[BLOCKS]; /* nothing that ended before this may be read by who begins now */
+    struct play_client clients[CLIENTS];
+    struct asked asked[CLIENTS][DEPTH];
+    uint32_t under_way;
+    uint32_t deaths;
+};
+
+#define PER_BLOCK (VALUES / BLOCKS)
+_Static_assert(STEPS + 2 < PER_BLOCK, "each step writes a block once");
+
+static struct value *value_at(struct history *history, uint32_t block, uint32_t number) {
+    assert_true(number < history->value_count[block]);
+    return &history->values[block * PER_BLOCK + number];
+}
+
+static uint32_t new_value(struct history *history, uint32_t block, bool zero) {
+    uint32_t number = history->value_count[block]++;
+    assert_true(number < PER_BLOCK);
+    *value_at(history, block, number) =
+        (struct value){.begun = ++history->time, .ended = PENDING, .zero = zero};
+    return number;
+}
+
+/* A block says its number and which of its values it is. */
+static void fill(uint8_t *block, uint32_t index, uint32_t number) {
+    uint64_t *words = (uint64_t *)(void *)block;
+    for (uint32_t i = 0; i < PLAY_BLOCK / 8; i++)
+        words[i] = (uint64_t)(index + 1) << 32 | number;
+}
+
+static void raise(uint64_t *floor, uint64_t to) {
+    if (to > *floor)
+        *floor = to;
+}
+
+/* ---- asking ---------------------------------------------------------------------------------- */
+
+static bool is_zeroing(uint16_t type) {
+    return type == NBD_TRIM || type == NBD_WRITE_ZEROES;
+}
+
+/* false: the client has enough under way. */
+static bool ask(struct history *history, uint32_t who) {
+    uint32_t slot = 0;
+    while (slot < DEPTH && history->asked[who][slot].used)
+        slot++;
+    if (slot == DEPTH)
+        return false;
+    struct asked *asked = &history->asked[who][slot];
+    static const uint16_t types[] = {NBD_READ,  NBD_READ,  NBD_READ,  NBD_WRITE, NBD_WRITE,
+                                     NBD_WRITE, NBD_WRITE, NBD_FLUSH, NBD_TRIM,  NBD_WRITE_ZEROES};
+    asked->used = true;
+    asked->type = types[play_roll(&history->dice) % (sizeof types / sizeof types[0])];
+    asked->first = (uint32_t)(play_roll(&history->dice) % BLOCKS);
+    asked->count = 1 + (uint32_t)(play_roll(&history->dice) % 3);
+    if (asked->first + asked->count > BLOCKS)
+        asked->count = BLOCKS - asked->first;
+    uint16_t flags = 0;
+    bool changes = asked->type == NBD_WRITE || is_zeroing(asked->type);
+    if (changes && play_roll(&history->dice) % 5 == 0)
+        flags = NBD_FUA;
+    for (uint32_t i = 0; i < asked->count; i++) {
+        uint32_t block = asked->first + i;
+        if (changes) {
+            asked->number[i] = new_value(history, block, is_zeroing(asked->type));
+            fill(asked->payload + i * PLAY_BLOCK, block, asked->number[i]);
+        }
+        asked->floor[i] = history->seen[block];
+    }
+    bool ranged = asked->type != NBD_FLUSH;
+    client_ask(&history->clients[who], asked->type, flags, slot,
+               ranged ? (uint64_t)asked->first * PLAY_BLOCK : 0,
+               ranged ? asked->count * PLAY_BLOCK : 0, asked->payload);
+    history->under_way++;
+    return true;
+}
+
+/* ---- answers --------------------------------------------------------------------------------- */
+
+struct finder {
+    struct history *history;
+    uint32_t who;
+};
+
+static uint8_t *find(void *argument, uint64_t cookie, uint64_t *ret_offset, uint32_t *ret_length) {
+    struct finder *finder = argument;
+    assert_true(cookie < DEPTH);
+    struct asked *asked = &finder->history->asked[finder->who][cookie];
+    assert_true(asked->used);
+    if (asked->type != NBD_READ)
+        return NULL;
+    *ret_offset = (uint64_t)asked->first * PLAY_BLOCK;
+    *ret_length = asked->count * PLAY_BLOCK;
+    return asked->payload;
+}
+
+/* When the value that was read began, at the earliest; PENDING: nothing permits what was read. */
+static uint64_t permitted(struct history *history, uint32_t block, const uint8_t *bytes,
+                          uint64_t floor) {
+    uint64_t word;
+    memcpy(&word, bytes, sizeof word);
+    uint64_t begun = PENDING;
+    for (uint32_t number = 0; number < history->value_count[block]; number++) {
+        const struct value *value = value_at(history, block, number);
+        bool is_it = value->zero ? word == 0 : word == ((uint64_t)(block + 1) << 32 | number);
+        if (is_it && value->ended >= floor && value->begun < begun)
+            begun = value->begun;
+    }
+    return begun;
+}
+
+static void on_read(struct history *history, const struct asked *asked) {
+    for (uint32_t i = 0; i < asked->count; i++) {
+        uint32_t block = asked->first + i;
+        const uint8_t *bytes = asked->payload + i * PLAY_BLOCK;
+        if (memcmp(bytes, bytes + 8, PLAY_BLOCK - 8) != 0)
+            fail_msg("seed %llu: block %u is torn", (unsigned long long)history->seed, block);
+        uint64_t begun = permitted(history, block, bytes, asked->floor[i]);
+        if (begun == PENDING) {
+            uint64_t word;
+            memcpy(&word, bytes, sizeof word);
+            fail_msg("seed %llu: block %u reads as value %llx, which was overwritten (floor %llu)",
+                     (unsigned long long)history->seed, block, (unsigned long long)word,
+                     (unsigned long long)asked->floor[i]);
+        }
+        raise(&history->seen[block], begun);
+    }
+}
+
+static void on_reply(struct history *history, uint32_t who) {
+    struct finder finder = {.history = history, .who = who};
+    struct play_reply reply;
+    assert_true(client_reply(&history->clients[who], find, &finder, &reply));
+    struct asked *asked = &history->asked[who][reply.cookie];
+    if (reply.error != 0)
+        fail_msg("seed %llu: error %u", (unsigned long long)history->seed, reply.error);
+    if (asked->type == NBD_READ)
+        on_read(history, asked);
+    for (uint32_t i = 0; i < asked->count; i++)
+        if (asked->type == NBD_WRITE || is_zeroing(asked->type)) {
+            struct value *value = value_at(history, asked->first + i, asked->number[i]);
+            value->ended = ++history->time;
+            raise(&history->seen[asked->first + i], value->begun);
+        }
+    asked->used = false;
+    history->under_way--;
+}
+
+/* ---- a schedule ------------------------------------------------------------------------------ */
+
+static void next_runner(struct play *play, struct history *history) {
+    struct play_script script = {
+        .seed = play_roll(&history->dice) | 1, .die_at = UINT64_MAX, .fail_at = UINT64_MAX};
+    /* Two at most: a third would make a call the suspect. */
+    if (history->deaths < 2 && play_roll(&history->dice) % 4 != 0)
+        script.die_after = 1 + (int)(play_roll(&history->dice) % 40);
+    if (play_roll(&history->dice) % 3 == 0)
+        script.delay_us = 100;
+    /* A ring's memory is most of what a schedule costs: the last one's runner goes on. */
+    if (play->running)
+        play_open(play, &script);
+    else
+        play_run(play, &script);
+}
+
+/* false: nothing came in time. */
+static bool wait_for(struct play *play, struct history *history, int timeout_ms) {
+    struct pollfd fds[CLIENTS + 1];
+    for (uint32_t i = 0; i < CLIENTS; i++)
+        fds[i] = (struct pollfd){.fd = history->clients[i].fd, .events = POLLIN};
+    fds[CLIENTS] = (struct pollfd){.fd = play->dead_fd, .events = POLLIN};
+    if (poll(fds, CLIENTS + 1, timeout_ms) <= 0)
+        return false;
+    for (uint32_t i = 0; i < CLIENTS; i++)
+        if (fds[i].revents != 0)
+            on_reply(history, i);
+    if (fds[CLIENTS].revents != 0) {
+        play_kill(play);
+        history->deaths++;
+        for (uint64_t i = play_roll(&history->dice) % 4; i > 0; i--)
+            ask(history, (uint32_t)(play_roll(&history->dice) % CLIENTS));
+        next_runner(play, history);
+    }
+    return true;
+}
+
+static void read_all(struct history *history) {
+    struct asked *asked = &history->asked[0][0];
+    *asked = (struct asked){.used = true, .type = NBD_READ, .count = BLOCKS};
+    memcpy(asked->floor, history->seen, sizeof asked->floor);
+    client_ask(&history->clients[0], NBD_READ, 0, 0, 0, BLOCKS * PLAY_BLOCK, NULL);
+    history->under_way++;
+}
+
+static void run_schedule(struct play *play, uint64_t seed) {
+    static struct history history;
+    memset(&history, 0, sizeof history);
+    history.seed = seed;
+    history.dice = seed * UINT64_C(0x9e3779b97f4a7c15) | 1;
+    for (uint32_t block = 0; block < BLOCKS; block++) {
+        history.value_count[block] = 1;
+        history.values[block * PER_BLOCK] = (struct value){.zero = true};
+    }
+    memset(play->current, 0, play->size_bytes);
+    memset(play->stable, 0, play->size_bytes);
+    memset(play->dirty, 0, play->size_bytes / PLAY_BLOCK);
+    play_export(play, NULL);
+    next_runner(play, &history);
+    for (uint32_t i = 0; i < CLIENTS; i++)
+        client_connect(play, &history.clients[i], seed % 2 == i);
+    uint32_t steps = STEPS;
+    while (steps > 0 || history.under_way > 0) {
+        if (steps > 0 && play_roll(&history.dice) % 2 == 0) {
+            if (!ask(&history, (uint32_t)(play_roll(&history.dice) % CLIENTS)))
+                wait_for(play, &history, 1000);
+            else if (--steps == 0 && history.deaths < 2 && play_roll(&history.dice) % 2 == 0) {
+                play_kill(play);
+                history.deaths++;
+                next_runner(play, &history);
+            }
+        } else if (!wait_for(play, &history, steps > 0 ? 0 : 10000) && steps == 0) {
+            fail_msg("seed %llu: %u requests are not answered", (unsigned long long)seed,
+                     history.under_way);
+        }
+    }
+    /* A last death after the last answer: what was acknowledged is there in the end. */
+    if (seed % 2 == 0) {
+        play_kill(play);
+        history.deaths = 2;
+        next_runner(play, &history);
+    }
+    read_all(&history);
+    while (history.under_way > 0)
+        assert_true(wait_for(play, &history, 10000));
+    for (uint32_t i = 0; i < CLIENTS; i++)
+        client_close(&history.clients[i]);
+    play_open(play, NULL); /* nobody dies of the last flush */
+    play_unexport(play);
+}
+
+static void run_schedules(bool loses, uint64_t first, uint64_t count) {
+    static struct play play;
+    const char *only = getenv("SLUICE_SCHEDULE");
+    play_start(&play, BLOCKS * PLAY_BLOCK, loses);
+    if (only != NULL)
+        run_schedule(&play, strtoull(only, NULL, 10));
+    else
+        for (uint64_t seed = first; seed < first + count; seed++)
+            run_schedule(&play, seed);
+    play_ping(&play);
+    print_message("seeds %llu to %llu: %llu calls, of them replayed %llu\n",
+                  (unsigned long long)first, (unsigned long long)(first + count - 1),
+                  (unsigned long long)play.pong_calls, (unsigned long long)play.pong_replayed);
+    assert_true(only != NULL || play.pong_replayed > count);
+    play_stop(&play);
+}
+
+static void test_losing(void **state) {
+    (void)state;
+    run_schedules(true, 1, SCHEDULES * 7 / 10);
+}
+
+static void test_constant(void **state) {
+    (void)state;
+    run_schedules(false, 1000001, SCHEDULES * 3 / 10);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_losing),
+        cmocka_unit_test(test_constant),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
