@@ -216,14 +216,13 @@ static void on_accept_committed(void *arg, uint64_t revision, const struct err *
     bool has_steps = op->row->step_count > 0;
     if (has_steps)
         op_list(op);
+    else if (op->state->after_end != NULL)
+        op->state->after_end(op); /* before the answer, which shows what came of it */
     answer(submission);
-    if (has_steps) {
+    if (has_steps)
         engine_begin(op);
-    } else {
-        if (op->state->after_end != NULL)
-            op->state->after_end(op);
+    else
         op_destroy(op);
-    }
 }
 
 static bool op_prepare(struct submission *submission, struct catalog_txn *txn, struct err *err) {

@@ -65,7 +65,9 @@ bool drivers_order(struct drivers *drivers, struct arena *arena, struct order *r
         given[count++] = (struct order_driver){
             .manifest = &driver->manifest,
             .directory = driver->directory,
-            .broken = driver->broken.code != ERR_NONE ? &driver->broken : NULL,
+            .broken = driver->broken.code != ERR_NONE  ? &driver->broken
+                      : driver->state == DRIVER_FAILED ? &driver->cause
+                                                       : NULL,
             .running = runs,
             .held = !runs && strcmp(driver->wanted, "stopped") == 0,
         };
@@ -93,24 +95,81 @@ static void read_archive(struct driver *driver, const struct discovery_entry *en
     driver->broken = entry->err.code != ERR_NONE ? entry->err : err;
 }
 
-static void found(struct drivers *drivers, const struct discovery_entry *entry, bool *seen) {
-    if (entry->manifest == NULL) {
-        if (drivers->core->options.on_log != NULL)
-            drivers->core->options.on_log(drivers->core->owner, SLUICE_LOG_WARNING, "driver scan",
-                                          entry->err.text);
-        return;
-    }
-    struct driver *driver =
-        driver_find(drivers->core, entry->manifest->name, entry->manifest->version_text);
-    if (driver == NULL)
-        driver = driver_add(drivers, entry->manifest->name, entry->manifest->version_text);
-    if (driver == NULL)
-        return;
+static uint32_t index_of(const struct drivers *drivers, const struct driver *driver) {
     uint32_t index = 0;
     while (drivers->at[index] != driver)
         index++;
-    bool again = seen[index];
-    seen[index] = true;
+    return index;
+}
+
+static struct driver *find_or_add(struct drivers *drivers, const char *name, const char *version) {
+    struct driver *driver = driver_find(drivers->core, name, version);
+    return driver != NULL ? driver : driver_add(drivers, name, version);
+}
+
+/* What failed or went away is looked at as if for the first time. */
+static void look_again(struct driver *driver) {
+    if (driver->state == DRIVER_FAILED || driver->state == DRIVER_REMOVED) {
+        driver->state = DRIVER_DISCOVERED;
+        driver->cause = ERR_INIT;
+    }
+}
+
+/* An archive that cannot be read has no name but its folder's, by custom NAME-VERSION. */
+static void split_folder(const char *folder, char *ret_name, size_t capacity,
+                         const char **ret_version) {
+    struct version version;
+    *ret_version = "unknown";
+    text_copy(ret_name, capacity, folder);
+    for (char *dash = strchr(ret_name, '-'); dash != NULL; dash = strchr(dash + 1, '-'))
+        if (dash > ret_name && version_parse(dash + 1, &version, NULL)) {
+            *ret_version = dash + 1;
+            *dash = '\0';
+            return;
+        }
+}
+
+static bool is_configured(const struct core *core, const char *directory) {
+    for (uint32_t i = 0; i < core->options.driver_directory_count; i++)
+        if (strcmp(core->options.driver_directories[i], directory) == 0)
+            return true;
+    return false;
+}
+
+static void found_unreadable(struct drivers *drivers, const struct discovery_entry *entry,
+                             bool *seen) {
+    struct core *core = drivers->core;
+    char name[64];
+    const char *version;
+    const char *slash = strrchr(entry->directory, '/');
+    if (core->options.on_log != NULL)
+        core->options.on_log(core->owner, SLUICE_LOG_WARNING, "driver scan", entry->err.text);
+    if (is_configured(core, entry->directory))
+        return; /* the directory of all archives, not one */
+    split_folder(slash != NULL ? slash + 1 : entry->directory, name, sizeof name, &version);
+    struct driver *driver = find_or_add(drivers, name, version);
+    if (driver == NULL || seen[index_of(drivers, driver)])
+        return;
+    seen[index_of(drivers, driver)] = true;
+    if (busy(driver))
+        return; /* it runs on as it was read */
+    text_copy(driver->directory, sizeof driver->directory, entry->directory);
+    driver->has_manifest = false;
+    driver->broken = entry->err;
+    look_again(driver);
+}
+
+static void found(struct drivers *drivers, const struct discovery_entry *entry, bool *seen) {
+    if (entry->manifest == NULL) {
+        found_unreadable(drivers, entry, seen);
+        return;
+    }
+    struct driver *driver =
+        find_or_add(drivers, entry->manifest->name, entry->manifest->version_text);
+    if (driver == NULL)
+        return;
+    bool again = seen[index_of(drivers, driver)];
+    seen[index_of(drivers, driver)] = true;
     if (busy(driver) && driver->has_manifest)
         return; /* what runs is what was read when it was started */
     if (again && strcmp(driver->directory, entry->directory) != 0) {
@@ -121,10 +180,7 @@ static void found(struct drivers *drivers, const struct discovery_entry *entry, 
     }
     driver->broken = ERR_INIT;
     read_archive(driver, entry);
-    if (driver->state == DRIVER_FAILED || driver->state == DRIVER_REMOVED) {
-        driver->state = DRIVER_DISCOVERED;
-        driver->cause = ERR_INIT;
-    }
+    look_again(driver);
 }
 
 static bool has_pools(const struct driver *driver) {
@@ -252,11 +308,28 @@ void driver_advance(struct driver *driver, const struct order_row *row) {
 
 static void next_in_queue(struct drivers *drivers);
 
+/* A driver that did not start takes with it those that wait for it. */
+static void drop_blocked(struct drivers *drivers) {
+    struct arena arena;
+    struct order order;
+    arena_init(&arena, ORDER_ARENA_MAX);
+    if (drivers_order(drivers, &arena, &order, NULL)) {
+        for (uint32_t i = 0; i < order.count; i++) {
+            struct driver *driver = drivers->at[order.rows[i].driver];
+            if (order.rows[i].action == ORDER_BLOCKED && driver->state == DRIVER_RESOLVED)
+                driver_advance(driver, &order.rows[i]);
+        }
+    }
+    arena_release(&arena);
+}
+
 static void on_settled_in_queue(void *arg) {
     struct drivers *drivers = arg;
     struct driver *driver = drivers->queue[drivers->queue_at];
     if (driver->state == DRIVER_RUNNING && strcmp(driver->wanted, "suspended") == 0)
         driver_must_move(driver, DRIVER_EVENT_SUSPEND);
+    if (driver->state == DRIVER_FAILED)
+        drop_blocked(drivers);
     drivers->queue_at++;
     next_in_queue(drivers);
 }
@@ -277,12 +350,29 @@ static void on_queue_done(uv_timer_t *timer) {
 }
 
 static void next_in_queue(struct drivers *drivers) {
+    while (drivers->queue_at < drivers->queue_length &&
+           drivers->queue[drivers->queue_at]->state != DRIVER_RESOLVED)
+        drivers->queue_at++;
     if (drivers->queue_at >= drivers->queue_length) {
         uv_timer_start(&drivers->timer, on_queue_done, 0, 0);
         return;
     }
     uv_timer_start(&drivers->timer, on_too_slow, DRIVER_SETTLE_MS, 0);
     driver_start(drivers->queue[drivers->queue_at], on_settled_in_queue, drivers);
+}
+
+/* Those of which nothing is known that could be ordered. */
+static void fail_unreadable(struct drivers *drivers) {
+    enum driver_state next;
+    for (uint32_t i = 0; i < drivers->count; i++) {
+        struct driver *driver = drivers->at[i];
+        if (driver->has_manifest || driver->broken.code == ERR_NONE || busy(driver))
+            continue;
+        driver->cause = driver->broken;
+        if (driver->state != DRIVER_FAILED &&
+            driver_next(driver->state, DRIVER_EVENT_FAIL, &next, NULL))
+            driver_must_move(driver, DRIVER_EVENT_FAIL);
+    }
 }
 
 void drivers_start(struct core *core, void (*on_done)(void *arg), void *arg) {
@@ -294,6 +384,7 @@ void drivers_start(struct core *core, void (*on_done)(void *arg), void *arg) {
     drivers->on_done = on_done;
     drivers->done_arg = arg;
     drivers->queue_at = drivers->queue_length = 0;
+    fail_unreadable(drivers);
     if (drivers_order(drivers, &arena, &order, NULL)) {
         for (uint32_t i = 0; i < order.count; i++) {
             struct driver *driver = drivers->at[order.rows[i].driver];
