@@ -376,9 +376,13 @@ bool pool_takes_work(const struct pool *pool, struct err *err) {
     if (!driver_takes_work(pool, err))
         return false;
     struct err cause = ERR_INIT;
-    if (pool_standing(pool, &cause) == POOL_FAILS)
-        return err_set(err, cause.code == ERR_QUARANTINED ? ERR_QUARANTINED : ERR_POOL_DOWN,
+    if (pool_standing(pool, &cause) == POOL_FAILS) {
+        struct runner_status status = {.state = RUNNER_STOPPED};
+        if (pool->runner != NULL)
+            runner_status(pool->runner, &status);
+        return err_set(err, status.state == RUNNER_QUARANTINED ? ERR_QUARANTINED : ERR_POOL_DOWN,
                        "pool %s: %s", pool->record.name, cause.text);
+    }
     if (pool_opened(pool) == NULL)
         return err_set(err, ERR_POOL_DOWN, "pool %s is still being opened", pool->record.name);
     return true;
