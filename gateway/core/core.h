@@ -162,7 +162,8 @@ void core_submit(struct core *core, const struct core_submission *submission,
                  void (*on_accepted)(void *arg, const struct core_accepted *accepted), void *arg);
 
 /* Calls back when the operation has ended (at once, later in this turn, if it has), or when dropped
- * from the catalogue. core_unwatch takes the watch back; harmless after it was called. */
+ * from the catalogue; the watch is gone then. core_unwatch takes it back before; in on_ended it
+ * does nothing. Whatever is not back when the core closes is not called. */
 struct core_watch;
 struct core_watch *core_watch_operation(struct core *core, const struct sluice_uuid *operation,
                                         void (*on_ended)(void *arg), void *arg);
