@@ -161,8 +161,7 @@ static void render_pool(struct core *core, const struct pool_record *record, str
 }
 
 void render_object(struct core *core, enum core_noun noun, const union record *record,
-                   uint64_t revision, struct buf *json) {
-    (void)revision;
+                   struct buf *json) {
     shape_json(store_shape(noun), record, true, json);
     if (noun == CORE_POOL)
         render_pool(core, &record->pool, json);
