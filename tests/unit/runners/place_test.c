@@ -132,7 +132,9 @@ static void answered_before_the_end(bool reset) {
     if (reset)
         world_ask(&world, "last", &last);
     kill(pid, SIGCONT);
-    assert_true(play_ends(pid)); /* nothing of it was read meanwhile */
+    struct pollfd exited = {.fd = world.play.fd, .events = POLLIN};
+    assert_true(play_ends(pid));
+    assert_int_equal(poll(&exited, 1, PLAY_DEADLINE_MS), 1); /* nothing was read meanwhile */
     if (!reset)
         world_ask(&world, "last", &last);
     UNTIL(&world, last.answers == 1);
