@@ -19,7 +19,9 @@
 #   gateway_select NAME
 #   gateway_start [OPTION...]   sluice-super and sluiced, with more options of sluiced; waits until it
 #                               is ready
-#   gateway_stop                SIGTERM to sluice-super; waits until all has ended
+#   gateway_stop                SIGTERM to sluice-super; waits until all has ended. It is a failure if
+#                               sluiced died meanwhile by itself, or a sanitizer had something to say
+#   daemon_kill                 SIGKILL to sluiced
 #   gateway_kill                SIGKILL to sluice-super: a power cut, as far as processes go
 #   daemon_pid, pool_pid POOL   of sluiced; of the pool's runner ("0": none)
 #   children_of PID             the pids of its children
@@ -40,7 +42,7 @@ GATEWAY_UIDS=100   # accounts of each gateway
 ROOT=0
 [ "$(id -u)" -ne 0 ] || ROOT=1
 
-declare -A GATEWAY_PORT GATEWAY_LOW GATEWAY_SUPER
+declare -A GATEWAY_PORT GATEWAY_LOW GATEWAY_SUPER GATEWAY_KILLED
 GATEWAY_ENVIRONMENT=()
 DRIVER_DIRS=()
 
@@ -52,6 +54,7 @@ gateway_new() {
     # Ports are not used twice, so accounts made of them are not either.
     GATEWAY_LOW[$GATEWAY]=$((300000 + (PORT - 20000) * GATEWAY_UIDS))
     GATEWAY_SUPER[$GATEWAY]=0
+    GATEWAY_KILLED[$GATEWAY]=0
     gateway_drivers "$BUILD/drivers"
     gateway_environment
     gateway_select "$1"
@@ -103,6 +106,22 @@ gateway_stop() {
     stop "$SUPER_PID"
     GATEWAY_SUPER[$GATEWAY]=0
     SUPER_PID=0
+    judge_log
+}
+
+# sluiced is started again when it dies, so that a crash could go unseen.
+judge_log() {
+    local died
+    died=$(grep -c 'sluiced ended and is started again' "$GATEWAY/log")
+    [ "$died" -le "${GATEWAY_KILLED[$GATEWAY]}" ] ||
+        not_ok "sluiced dies only when it is killed" "it died $died times:" "$(grep -B 20 'sluiced ended and is started again' "$GATEWAY/log" | tail -n 40)"
+    ! grep -q 'Sanitizer\|runtime error:' "$GATEWAY/log" ||
+        not_ok "sanitizers are content" "$(grep -m 1 -A 40 'Sanitizer\|runtime error:' "$GATEWAY/log")"
+}
+
+daemon_kill() {
+    GATEWAY_KILLED[$GATEWAY]=$((GATEWAY_KILLED[$GATEWAY] + 1))
+    kill -s KILL "$(daemon_pid)"
 }
 
 gateway_kill() {

@@ -79,7 +79,7 @@ before="$(pool_pid p) $(pool_pid r)"
 daemon=$(daemon_pid)
 load one
 begin=$(date +%s%N)
-kill -s KILL "$daemon"
+daemon_kill
 check "killed, the gateway comes back" wait_until 20 another_daemon "$daemon"
 echo "# another gateway answered after $((($(date +%s%N) - begin) / 1000000)) ms"
 check "all that was begun ends" wait_until 60 all_ended
