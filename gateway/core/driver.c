@@ -39,9 +39,6 @@ const struct sluice_uuid *driver_tag(const struct driver *driver) {
 const struct err *driver_cause(const struct driver *driver) {
     return &driver->cause;
 }
-const char *driver_wanted(const struct driver *driver) {
-    return driver->wanted;
-}
 void driver_want(struct driver *driver, const char *wanted) {
     text_copy(driver->wanted, sizeof driver->wanted, wanted);
 }

@@ -68,6 +68,5 @@ const struct err *driver_cause(const struct driver *driver);
 void driver_want(struct driver *driver, const char *wanted);
 /* Writes it with an operation's first commit; the next start goes by it. */
 void driver_will_want(struct driver *driver, struct catalog_txn *txn, const char *wanted);
-const char *driver_wanted(const struct driver *driver);
 
 #endif

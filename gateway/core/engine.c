@@ -86,10 +86,6 @@ struct op *engine_find(struct engine *engine, const struct sluice_uuid *operatio
     return state != NULL ? state->op : NULL;
 }
 
-uint32_t engine_running(const struct engine *engine) {
-    return engine->running_count;
-}
-
 void op_when_cancelled(struct op *op, void (*cancelled)(struct op *op)) {
     op->state->cancelled = cancelled;
 }

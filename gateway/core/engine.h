@@ -140,7 +140,6 @@ bool engine_open(struct core *core, struct engine **ret, struct err *err);
  * read is said to the log and left for a version that can. */
 bool engine_recover(struct engine *engine, struct err *err);
 void engine_close(struct engine *engine); /* what runs is left for the next start */
-uint32_t engine_running(const struct engine *engine);
 /* NULL: not running. */
 struct op *engine_find(struct engine *engine, const struct sluice_uuid *operation);
 
