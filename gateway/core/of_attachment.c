@@ -309,6 +309,21 @@ void attachment_create_recall(struct op *op) {
 
 /* ---- delete --------------------------------------------------------------------------------- */
 
+/* An attachment has no name; for people it is called by what it opens, as it was when it was made.
+ */
+static void name_by_disk(struct op *op, const struct attachment_record *attachment) {
+    struct snapshot_record snapshot;
+    struct volume_record volume;
+    if (!uuid_is_zero(&attachment->snapshot)) {
+        if (store_get(op->core->catalog, CORE_SNAPSHOT, &attachment->snapshot, &op->arena,
+                      &snapshot, NULL, NULL))
+            op_set_object(op, &attachment->id, snapshot.name);
+    } else if (store_get(op->core->catalog, CORE_VOLUME, &attachment->volume, &op->arena, &volume,
+                         NULL, NULL)) {
+        op_set_object(op, &attachment->id, volume.name);
+    }
+}
+
 bool attachment_delete_prepare(struct op *op, struct catalog_txn *txn, struct err *err) {
     const struct target_params *params = op->params;
     struct attachment_record before, after;
@@ -322,6 +337,7 @@ bool attachment_delete_prepare(struct op *op, struct catalog_txn *txn, struct er
         return false;
     if (strcmp(before.state, "attached") != 0)
         return err_set(err, ERR_STATE, "the attachment is %s", before.state);
+    name_by_disk(op, &before);
     after = before;
     after.state = "revoking";
     after.updated_at = clock_wall_ms();
