@@ -118,6 +118,7 @@ hosts_of_posix() {
     has "a snapshot of what somebody writes would not be of one moment" "attachment" "$SAID"
     s attachment delete "$attachment"
     is "the right is taken back" 0 "$STATUS"
+    is "the operation tells of which volume" disk "$(quietly operation list --kind attachment.delete | jq -r '.items[].object_name')"
     s snapshot create posix:disk full
     is "then it is taken" available "$(get .state)"
     check "the host cannot read it any more" cannot as "$GUEST" head -c 1 "$device"
