@@ -318,9 +318,9 @@ void driver_start(struct driver *driver, void (*on_settled)(void *arg), void *ar
     await(driver, on_settled, arg);
     if (driver->state == DRIVER_STARTING || driver->core->stopping)
         return;
-    if (driver->state == DRIVER_RESOLVED && !driver->has_manifest) {
+    if (!driver->has_manifest && driver->state != DRIVER_STOPPING) {
         driver->cause = driver->broken;
-        driver_must_move(driver, DRIVER_EVENT_FAIL);
+        (void)driver_move(driver, DRIVER_EVENT_FAIL, NULL); /* where it has not failed already */
     }
     if (driver->state != DRIVER_RESOLVED) {
         settled(driver); /* its state and cause say why it does not start */

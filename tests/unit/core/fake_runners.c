@@ -191,30 +191,28 @@ static void take_spec(struct runner *runner, const struct runner_spec *spec) {
     snprintf(runner->version, sizeof runner->version, "%s", spec->load.version);
     runner->open_flags = spec->open.flags;
     runner->has_pool = spec->has_pool;
+}
+
+/* A new process. */
+static void begin(struct runner *runner) {
+    const struct runner_spec spec = {
+        .label = runner->label,
+        .has_pool = runner->has_pool,
+        .load.version = runner->version,
+        .open.flags = runner->open_flags,
+    };
     runner->fate = fake.all;
     if (fake.fate != NULL)
-        fake.fate(fake.fate_arg, spec, &runner->fate);
+        fake.fate(fake.fate_arg, &spec, &runner->fate);
+    runner->state = RUNNER_STARTING;
+    later(runner);
 }
 
 void fake_runners_again(void) {
     struct runner *runner;
     TAILQ_FOREACH(runner, &alive, entries) {
-        struct runner_spec spec = {
-            .label = runner->label,
-            .has_pool = runner->has_pool,
-            .load.version = runner->version,
-            .open.flags = runner->open_flags,
-        };
-        char label[sizeof runner->label], version[sizeof runner->version];
-        snprintf(label, sizeof label, "%s", runner->label);
-        snprintf(version, sizeof version, "%s", runner->version);
-        spec.label = label;
-        spec.load.version = version;
-        if (runner->state == RUNNER_STOPPING)
-            continue;
-        take_spec(runner, &spec);
-        runner->state = RUNNER_STARTING;
-        later(runner);
+        if (runner->state != RUNNER_STOPPING)
+            begin(runner);
     }
 }
 
@@ -298,14 +296,13 @@ bool runner_start(struct runners *runners, const struct runner_spec *spec,
     runner->runners = runners;
     runner->events = *events;
     runner->owner = owner;
-    runner->state = RUNNER_STARTING;
     take_spec(runner, spec);
     tell_story('+', runner);
     TAILQ_INIT(&runner->calls);
     TAILQ_INSERT_TAIL(&alive, runner, entries);
     uv_timer_init(runners->loop, &runner->timer);
     runner->timer.data = runner;
-    later(runner);
+    begin(runner);
     *ret = runner;
     return true;
 }
@@ -319,11 +316,10 @@ bool runner_respec(struct runner *runner, const struct runner_spec *spec, struct
 void runner_restart(struct runner *runner) {
     CHECK(runner->state != RUNNER_STOPPING && runner->state != RUNNER_STOPPED);
     fake.restarts++;
-    runner->state = RUNNER_STARTING;
     struct fake_call *call; /* carried over, and asked again */
     TAILQ_FOREACH(call, &runner->calls, entries)
     call->answer.never = false;
-    later(runner);
+    begin(runner);
 }
 void runner_retry(struct runner *runner) {
     runner_restart(runner);
