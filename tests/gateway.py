@@ -32,7 +32,8 @@ SEED = int(os.environ.get("SLUICE_SEED", "1"))
 BUDGET_S = int(os.environ.get("SLUICE_BUDGET_S", "60"))
 
 READY_S = 20  # from exec to ready; a sanitizer's build takes some seconds
-END_S = 40  # longest that an operation may take to end after a kill: the retry limit and some
+# Longest that an operation may take to end after a kill: the retry limit and some.
+END_S = int(os.environ.get("SLUICE_END_S", "40"))
 UIDS_EACH = 100  # accounts of each gateway
 UIDS_FIRST = 400000
 PAGE_MAX = 500  # of the API

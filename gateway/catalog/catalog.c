@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -43,7 +44,8 @@ struct catalog {
     uint64_t map_bytes;
     uint32_t page_bytes;
 
-    uv_async_t on_results;
+    int results_fd;
+    uv_poll_t on_results;
     uv_prepare_t on_turn_end;
     uint32_t handles_open;
     bool closing; /* nothing new is taken */
@@ -247,7 +249,7 @@ void catalog_submit(struct catalog_txn *txn, catalog_done_fn *done, void *arg) {
         return;
     }
     STAILQ_INSERT_TAIL(&catalog->results, txn, entries);
-    uv_async_send(&catalog->on_results);
+    results_tell(catalog->results_fd);
 }
 
 /* ---- handing back --------------------------------------------------------------------------- */
@@ -313,11 +315,14 @@ static void results_take(struct catalog *catalog, bool wait) {
     reader_end(catalog); /* the next read sees what the callbacks tell of */
 }
 
-static void on_results(uv_async_t *handle) {
+static void on_results(uv_poll_t *handle, int status, int events) {
     struct catalog *catalog = handle->data;
     CHECK_MAGIC(catalog, CATALOG_MAGIC);
+    (void)status, (void)events;
     if (catalog->closed)
         return;
+    uint64_t times;
+    CHECK(read(catalog->results_fd, &times, sizeof times) == sizeof times || errno == EAGAIN);
     results_take(catalog, false);
     results_hand_back(catalog);
 }
@@ -489,10 +494,11 @@ static void store_close(struct catalog *catalog) {
 }
 
 static bool handles_open(struct catalog *catalog, struct uv_loop_s *loop, struct err *err) {
-    int error = uv_async_init(loop, &catalog->on_results, on_results);
+    int error = uv_poll_init(loop, &catalog->on_results, catalog->results_fd);
     if (error != 0)
         return err_set(err, ERR_SYSTEM, "opening the catalogue: %s", uv_strerror(error));
     catalog->on_results.data = catalog;
+    uv_poll_start(&catalog->on_results, UV_READABLE, on_results);
     uv_unref((uv_handle_t *)&catalog->on_results);
     uv_prepare_init(loop, &catalog->on_turn_end);
     catalog->on_turn_end.data = catalog;
@@ -511,6 +517,7 @@ bool catalog_open(struct uv_loop_s *loop, const struct catalog_options *options,
         return err_set(err, ERR_NO_MEMORY, "no memory for the catalogue");
     catalog->magic = CATALOG_MAGIC;
     catalog->lock_fd = -1;
+    catalog->results_fd = -1;
     STAILQ_INIT(&catalog->staged);
     STAILQ_INIT(&catalog->results);
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
@@ -527,7 +534,12 @@ bool catalog_open(struct uv_loop_s *loop, const struct catalog_options *options,
     }
     if (!place_sync(options->directory, err))
         goto failed;
-    catalog->writer.on_taken = &catalog->on_results;
+    catalog->results_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (catalog->results_fd < 0) {
+        err_errno(err, ERR_SYSTEM, errno, "opening the catalogue");
+        goto failed;
+    }
+    catalog->writer.results_fd = catalog->results_fd;
     if (!writer_start(&catalog->writer, err))
         goto failed;
     if (!handles_open(catalog, loop, err)) {
@@ -538,6 +550,8 @@ bool catalog_open(struct uv_loop_s *loop, const struct catalog_options *options,
     return true;
 failed:
     store_close(catalog);
+    if (catalog->results_fd >= 0)
+        close(catalog->results_fd);
     free(catalog);
     return false;
 }
@@ -563,4 +577,5 @@ void catalog_close(struct catalog *catalog) {
     store_close(catalog);
     uv_close((uv_handle_t *)&catalog->on_results, on_handle_closed);
     uv_close((uv_handle_t *)&catalog->on_turn_end, on_handle_closed);
+    close(catalog->results_fd); /* the loop does not poll it any more */
 }

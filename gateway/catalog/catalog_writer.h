@@ -19,15 +19,14 @@
 
 #include <lmdb.h>
 #include <pthread.h>
-#include <uv.h>
 
 #include "catalog/catalog_txn.h"
 
 struct writer {
     MDB_env *env;
     MDB_dbi dbi;
-    uint64_t full_pages;  /* above it the catalogue is full */
-    uv_async_t *on_taken; /* sent when there are results */
+    uint64_t full_pages; /* above it the catalogue is full */
+    int results_fd;      /* eventfd, written when there are results; the loop polls it */
     atomic_bool full;
 
     pthread_t thread;
@@ -40,7 +39,7 @@ struct writer {
     bool stopping;
 };
 
-/* on_taken may be initialised later, but before the first submission. */
+/* results_fd and the store belong to the caller, who keeps them until writer_stop. */
 bool writer_start(struct writer *writer, struct err *err);
 void writer_stop(struct writer *writer);
 /* Takes all of the list, which is empty then. */
@@ -49,6 +48,9 @@ void writer_submit(struct writer *writer, struct catalog_txn_list *list);
  * way). */
 void writer_take(struct writer *writer, bool wait, struct catalog_txn_list *ret_list,
                  uint64_t *ret_commits);
+
+/* What the writer does to results_fd; the loop may do it too. */
+void results_tell(int results_fd);
 
 /* Pages of the store that are in use, seen from a transaction; an error of the store. */
 int store_pages_used(MDB_env *env, MDB_txn *txn, uint64_t *ret_pages);

@@ -21,9 +21,12 @@
 #include "core/state.h"
 #include "core/store.h"
 
-#define ACCEPT_TRIES 8
+/* Each try is one more that came between: as many attachments of one host can be asked for at the
+ * same time. */
+#define ACCEPT_TRIES 64
 
 struct submission {
+    LIST_ENTRY(submission) entries;
     struct core *core;
     struct op *op;
     struct arena arena;
@@ -105,9 +108,23 @@ static bool wait_behind_leader(struct submission *submission) {
 
 static void answer(struct submission *submission) {
     stop_leading(submission);
-    submission->core->engine->submitting--;
+    LIST_REMOVE(submission, entries);
     submission->on_accepted(submission->arg, &submission->accepted);
     uv_close((uv_handle_t *)&submission->timer, on_submission_closed);
+}
+
+void submissions_end(struct engine *engine) {
+    struct submission *submission;
+    while (!LIST_EMPTY(&engine->submissions)) {
+        /* The others wait behind one of these. */
+        LIST_FOREACH(submission, &engine->submissions, entries) {
+            if (uv_is_active((uv_handle_t *)&submission->timer))
+                break;
+        }
+        CHECK(submission != NULL);
+        uv_timer_stop(&submission->timer);
+        answer(submission);
+    }
 }
 
 static void on_answer_turn(uv_timer_t *timer) {
@@ -115,6 +132,7 @@ static void on_answer_turn(uv_timer_t *timer) {
 }
 
 static void answer_next_turn(struct submission *submission) {
+    stop_leading(submission);
     uv_timer_start(&submission->timer, on_answer_turn, 0, 0);
 }
 
@@ -131,6 +149,17 @@ static void refuse(struct submission *submission, const struct err *err) {
 }
 
 /* ---- idempotency keys ----------------------------------------------------------------------- */
+
+/* An operation is kept longer than the key that names it, unless its pruning ran ahead. */
+static bool operation_is_there(struct submission *submission, const struct sluice_uuid *operation,
+                               struct err *err) {
+    struct key key;
+    struct catalog_value value;
+    key_object(&key, CORE_OPERATION, operation);
+    return catalog_get(submission->core->catalog, key.at, key.length, &value, err) ||
+           err_set(err, ERR_GONE,
+                   "the operation that came of this Idempotency-Key has been pruned");
+}
 
 /* true: the key is known, and accepted or err says what that means. */
 static bool key_known(struct submission *submission, struct err *err) {
@@ -149,8 +178,10 @@ static bool key_known(struct submission *submission, struct err *err) {
                 "request");
         return true;
     }
-    submission->accepted.operation = record.operation;
-    submission->accepted.replayed = true;
+    if (operation_is_there(submission, &record.operation, err)) {
+        submission->accepted.operation = record.operation;
+        submission->accepted.replayed = true;
+    }
     return true;
 }
 
@@ -216,14 +247,15 @@ static void on_accept_committed(void *arg, uint64_t revision, const struct err *
     bool has_steps = op->row->step_count > 0;
     if (has_steps)
         op_list(op);
+    else
+        engine_count(op);
+    if (!has_steps && op->state->after_end != NULL)
+        op->state->after_end(op); /* before the answer, which shows what came of it */
     answer(submission);
-    if (has_steps) {
+    if (has_steps)
         engine_begin(op);
-    } else {
-        if (op->state->after_end != NULL)
-            op->state->after_end(op);
+    else
         op_destroy(op);
-    }
 }
 
 static bool op_prepare(struct submission *submission, struct catalog_txn *txn, struct err *err) {
@@ -245,8 +277,10 @@ static bool op_prepare(struct submission *submission, struct catalog_txn *txn, s
     op->params = params;
     op->state->violations = submission->violations;
     op->state->if_match = submission->if_match;
-    if (!op->row->prepare(op, txn, err))
-        return false;
+    bool ok = op->row->prepare(op, txn, err);
+    op->state->violations = NULL; /* the submission goes before the operation */
+    if (!ok)
+        return err_set(err, ERR_NO_MEMORY, "no memory for the request"); /* unless it said why */
     if (!params_keep(op))
         return err_set(err, ERR_LIMIT, "the request is too large");
     return true;
@@ -269,7 +303,7 @@ static void attempt(struct submission *submission) {
     }
     if (core->stopping)
         err_set(&err, ERR_STOPPING, "the gateway is stopping");
-    else if (core->engine->running_count >= ENGINE_OPERATIONS_MAX)
+    else if (core->engine->running_count + core->engine->accepting >= ENGINE_OPERATIONS_MAX)
         err_set(&err, ERR_TOO_MANY, "%u operations are running: wait for some to end",
                 core->engine->running_count);
     submission->op = err.code == ERR_NONE ? op_create(core->engine, submission->kind) : NULL;
@@ -280,6 +314,8 @@ static void attempt(struct submission *submission) {
     }
     struct catalog_txn *txn = catalog_begin(core->catalog);
     struct op *op = submission->op;
+    op->state->accepting = true;
+    core->engine->accepting++;
     if (!op_prepare(submission, txn, &err)) {
         catalog_drop(txn);
         refuse(submission, &err);
@@ -322,7 +358,7 @@ void core_submit(struct core *core, const struct core_submission *from,
     arena_init(&submission->arena, ENGINE_OP_MEMORY);
     uv_timer_init(core->loop, &submission->timer);
     submission->timer.data = submission;
-    core->engine->submitting++;
+    LIST_INSERT_HEAD(&core->engine->submissions, submission, entries);
     const struct shape *shape = core_kind_params(from->kind);
     submission->params = arena_alloc(&submission->arena, shape->size);
     if (submission->params == NULL ||

@@ -186,6 +186,10 @@ static void on_page(void *arg, const struct runner_reply *reply) {
             err_set(&err, ERR_PROTOCOL, "the driver's list of volumes cannot be read");
             break;
         }
+        if (uuid_compare(&volume.volume, &asking->after) <= 0) {
+            err_set(&err, ERR_PROTOCOL, "the driver's list of volumes is not in order of id");
+            break;
+        }
         if (!walk_to(asking, &volume.volume, &err) && err.code == ERR_NONE)
             name_one(&asking->unknown, &asking->unknown_count, &volume.volume, volume.name,
                      volume.size_bytes);

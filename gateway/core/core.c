@@ -2,15 +2,15 @@
  *
  * core.c: ordered start, reverse stop.
  *
- *   catalogue and key -> this gateway's id and incarnation (committed) -> supervisor's link ->
- *   held runners known -> drivers in order -> pools by name -> operations that had not ended ->
- * ready
+ *   catalogue and key; this gateway's id and incarnation (committed); supervisor's link; held
+ * runners known; drivers in order; pools by name; operations that had not ended; ready
  */
 #include "core/core.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -19,7 +19,7 @@
 #include "catalog/migrate.h"
 #include "core/attachments.h"
 #include "core/driver.h"
-#include "core/engine.h"
+#include "core/engine_state.h"
 #include "core/events.h"
 #include "core/pool.h"
 #include "core/prune.h"
@@ -86,7 +86,7 @@ static void on_runners_ready(void *owner, uint32_t held) {
         .on_trouble = on_exports_trouble,
         .owner = core,
     };
-    if (!drivers_open(core, &err) || !pools_open(core, &err) ||
+    if (!drivers_open(core, &err) || !pools_open(core, &err) || !drivers_scan(core, &err) ||
         !exports_open(core->loop, core->runners, &options, &core->exports, &err)) {
         fatal(core, &err);
         return;
@@ -114,8 +114,12 @@ static void on_identified(void *arg, uint64_t revision, const struct err *err) {
     };
     if (core->stopping)
         return;
-    if (trouble.code != ERR_NONE ||
-        !runners_open(core->loop, core->options.super_fd, &options, &core->runners, &trouble))
+    int super_fd = core->options.super_fd;
+    if (trouble.code == ERR_NONE) {
+        core->options.super_fd = -1; /* the supervision's own now */
+        (void)runners_open(core->loop, super_fd, &options, &core->runners, &trouble);
+    }
+    if (trouble.code != ERR_NONE)
         fatal(core, &trouble);
 }
 
@@ -171,6 +175,8 @@ static void on_timer_closed(uv_handle_t *handle) {
 }
 
 static void release(struct core *core) {
+    if (core->options.super_fd >= 0)
+        close(core->options.super_fd);
     seal_close(core->seal);
     catalog_close(core->catalog);
     uv_close((uv_handle_t *)&core->prune_timer, on_timer_closed);
@@ -215,14 +221,16 @@ bool core_ready(const struct core *core) {
  * ---------------------------
  */
 
-/* What was submitted is committed before this, while all that its callbacks look at is still there.
- */
+/* What was submitted is committed and answered first, while all that its callbacks look at is still
+ * there. */
 static void close_all(struct core *core) {
     if (core->runners != NULL) {
         runners_quit(core->runners);
         runners_close(core->runners);
         core->runners = NULL;
     }
+    catalog_wait(core->catalog);
+    submissions_end(core->engine);
     catalog_close(core->catalog);
     core->catalog = NULL;
     engine_close(core->engine);

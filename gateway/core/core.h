@@ -67,7 +67,7 @@ struct core_options {
     uint32_t uid_low, uid_high; /* for pools' runners */
     uint64_t map_bytes;         /* of the catalogue, 0: default */
     uint32_t retry_limit_ms;    /* of a step that fails with a RETRY error, 0: 30,000 */
-    uint32_t keep_operations_s; /* ended ones, 0: 7 days */
+    uint32_t keep_operations_s; /* ended ones, 0: 7 days; 25 hours at least, since keys name them */
     uint32_t keep_events_s;     /* 0: 7 days */
     /* A line of a driver (level: enum sluice_log_level), or a word of the core about what nobody
      * asked for: for the log, since libraries do not write one. May be NULL. */
@@ -124,6 +124,7 @@ bool core_descriptors(struct core *core, const char *driver, const char *languag
                       struct buf *ret_json, struct err *err);
 /* Volumes that are on the pool's backend and not in the catalogue, or in the catalogue and not
  * there; asks the driver. */
+/* Maybe before core_compare or core_capacity returns. */
 typedef void core_json_fn(void *arg, struct buf *json, const struct err *err);
 void core_compare(struct core *core, const char *pool, core_json_fn *done, void *arg);
 /* Capacity, asked of the driver now. */
@@ -163,7 +164,8 @@ void core_submit(struct core *core, const struct core_submission *submission,
                  void (*on_accepted)(void *arg, const struct core_accepted *accepted), void *arg);
 
 /* Calls back when the operation has ended (at once, later in this turn, if it has), or when dropped
- * from the catalogue. core_unwatch takes the watch back; harmless after it was called. */
+ * from the catalogue; the watch is gone then. core_unwatch takes it back before; in on_ended it
+ * does nothing. Whatever is not back when the core closes is not called. */
 struct core_watch;
 struct core_watch *core_watch_operation(struct core *core, const struct sluice_uuid *operation,
                                         void (*on_ended)(void *arg), void *arg);

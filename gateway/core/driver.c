@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * driver.c: one driver: its transitions and its process.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,9 +38,6 @@ const struct sluice_uuid *driver_tag(const struct driver *driver) {
 }
 const struct err *driver_cause(const struct driver *driver) {
     return &driver->cause;
-}
-const char *driver_wanted(const struct driver *driver) {
-    return driver->wanted;
 }
 void driver_want(struct driver *driver, const char *wanted) {
     text_copy(driver->wanted, sizeof driver->wanted, wanted);
@@ -208,6 +208,7 @@ void driver_must_move(struct driver *driver, enum driver_event event) {
 static void settled(struct driver *driver) {
     void (*on_settled)(void *) = driver->on_settled;
     driver->on_settled = NULL;
+    driver_settled(driver);
     if (on_settled != NULL)
         on_settled(driver->settled_arg);
 }
@@ -254,7 +255,8 @@ static void on_runner_state(void *owner, struct runner *runner, enum runner_stat
             return;
         driver->cause = *cause;
         runner_stop(runner, on_runner_stopped);
-    } else if (driver->state == DRIVER_RUNNING && state == RUNNER_QUARANTINED) {
+    } else if ((driver->state == DRIVER_RUNNING || driver->state == DRIVER_SUSPENDED) &&
+               state == RUNNER_QUARANTINED) {
         driver->cause = *cause;
         driver_must_move(driver, DRIVER_EVENT_FAIL);
         runner_stop(runner, on_runner_stopped);
@@ -304,9 +306,22 @@ static bool spawn(struct driver *driver) {
                         &driver->cause);
 }
 
-void driver_start(struct driver *driver, void (*on_settled)(void *arg), void *arg) {
+static void await(struct driver *driver, void (*on_settled)(void *arg), void *arg) {
+    if (on_settled == NULL)
+        return;
+    CHECK(driver->on_settled == NULL); /* its lock lets one operation be about it */
     driver->on_settled = on_settled;
     driver->settled_arg = arg;
+}
+
+void driver_start(struct driver *driver, void (*on_settled)(void *arg), void *arg) {
+    await(driver, on_settled, arg);
+    if (driver->state == DRIVER_STARTING || driver->core->stopping)
+        return;
+    if (!driver->has_manifest && driver->state != DRIVER_STOPPING) {
+        driver->cause = driver->broken;
+        (void)driver_move(driver, DRIVER_EVENT_FAIL, NULL); /* where it has not failed already */
+    }
     if (driver->state != DRIVER_RESOLVED) {
         settled(driver); /* its state and cause say why it does not start */
         return;
@@ -320,8 +335,7 @@ void driver_start(struct driver *driver, void (*on_settled)(void *arg), void *ar
 }
 
 void driver_stop(struct driver *driver, void (*on_settled)(void *arg), void *arg) {
-    driver->on_settled = on_settled;
-    driver->settled_arg = arg;
+    await(driver, on_settled, arg);
     if (driver->state != DRIVER_STOPPING && !driver_move(driver, DRIVER_EVENT_STOP, NULL)) {
         settled(driver);
         return;

@@ -22,11 +22,11 @@ struct driver;
 struct drivers;
 struct catalog_txn;
 
-/* Reads what the catalogue remembers and what the directories hold. */
+/* Reads what the catalogue remembers; the pools are opened next, then drivers_scan. */
 bool drivers_open(struct core *core, struct err *err);
 void drivers_close(struct core *core); /* every process has ended */
-/* Looks into the directories again: new archives are added, those that are gone removed unless they
- * run, failed ones looked at again. */
+/* Looks into the directories: new archives are added, those that are gone removed unless they run
+ * or have pools, failed ones looked at again. */
 bool drivers_scan(struct core *core, struct err *err);
 /* Starts, one after the other and in order, all that shall run and can; a driver that takes longer
  * than DRIVER_SETTLE_MS is not waited for. */
@@ -56,7 +56,8 @@ bool drivers_uid_taken(const struct core *core, uint32_t uid);
 bool driver_reads_formats_of(const struct driver *driver, const struct driver *other,
                              struct err *err);
 
-/* Brings a driver to RUNNING; on_settled when it runs or has failed (driver_cause). */
+/* Brings a driver to RUNNING; on_settled (may be NULL) when it runs or has failed (driver_cause),
+ * maybe before this returns. While the gateway stops nobody is called. */
 void driver_start(struct driver *driver, void (*on_settled)(void *arg), void *arg);
 void driver_stop(struct driver *driver, void (*on_settled)(void *arg), void *arg);
 /* SUSPEND, RESUME. */
@@ -67,6 +68,5 @@ const struct err *driver_cause(const struct driver *driver);
 void driver_want(struct driver *driver, const char *wanted);
 /* Writes it with an operation's first commit; the next start goes by it. */
 void driver_will_want(struct driver *driver, struct catalog_txn *txn, const char *wanted);
-const char *driver_wanted(const struct driver *driver);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * driver_scan.c: which drivers there are, and starting and stopping all of them in order.
+ * driver_scan.c: which drivers there are: what the catalogue remembers and the directories hold.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,38 +48,9 @@ static void forget(struct drivers *drivers, uint32_t index) {
     drivers->at[index] = drivers->at[--drivers->count];
 }
 
-bool drivers_order(struct drivers *drivers, struct arena *arena, struct order *ret,
-                   struct err *err) {
-    struct order_driver *given = arena_array(arena, drivers->count + 1, sizeof *given);
-    uint32_t *which = arena_array(arena, drivers->count + 1, sizeof *which);
-    uint32_t count = 0;
-    if (given == NULL || which == NULL)
-        return err_set(err, ERR_NO_MEMORY, "no memory for the order");
-    for (uint32_t i = 0; i < drivers->count; i++) {
-        const struct driver *driver = drivers->at[i];
-        if (!driver->has_manifest)
-            continue; /* nothing is known that could be ordered */
-        bool runs = driver->state == DRIVER_STARTING || driver->state == DRIVER_RUNNING ||
-                    driver->state == DRIVER_SUSPENDED;
-        which[count] = i;
-        given[count++] = (struct order_driver){
-            .manifest = &driver->manifest,
-            .directory = driver->directory,
-            .broken = driver->broken.code != ERR_NONE ? &driver->broken : NULL,
-            .running = runs,
-            .held = !runs && strcmp(driver->wanted, "stopped") == 0,
-        };
-    }
-    if (!order_compute(given, count, arena, ret, err))
-        return false;
-    for (uint32_t i = 0; i < ret->count; i++)
-        ret->rows[i].driver = which[ret->rows[i].driver];
-    return true;
-}
-
 /* ---- what the directories hold -------------------------------------------------------------- */
 
-static bool busy(const struct driver *driver) {
+bool driver_is_busy(const struct driver *driver) {
     return driver->state == DRIVER_STARTING || driver->state == DRIVER_RUNNING ||
            driver->state == DRIVER_SUSPENDED || driver->state == DRIVER_STOPPING;
 }
@@ -93,25 +64,84 @@ static void read_archive(struct driver *driver, const struct discovery_entry *en
     driver->broken = entry->err.code != ERR_NONE ? entry->err : err;
 }
 
-static void found(struct drivers *drivers, const struct discovery_entry *entry, bool *seen) {
-    if (entry->manifest == NULL) {
-        if (drivers->core->options.on_log != NULL)
-            drivers->core->options.on_log(drivers->core->owner, SLUICE_LOG_WARNING, "driver scan",
-                                          entry->err.text);
-        return;
-    }
-    struct driver *driver =
-        driver_find(drivers->core, entry->manifest->name, entry->manifest->version_text);
-    if (driver == NULL)
-        driver = driver_add(drivers, entry->manifest->name, entry->manifest->version_text);
-    if (driver == NULL)
-        return;
+static uint32_t index_of(const struct drivers *drivers, const struct driver *driver) {
     uint32_t index = 0;
     while (drivers->at[index] != driver)
         index++;
-    bool again = seen[index];
-    seen[index] = true;
-    if (busy(driver) && driver->has_manifest)
+    return index;
+}
+
+static struct driver *find_or_add(struct drivers *drivers, const char *name, const char *version) {
+    struct driver *driver = driver_find(drivers->core, name, version);
+    return driver != NULL ? driver : driver_add(drivers, name, version);
+}
+
+/* What failed or went away is looked at as if for the first time. */
+static void look_again(struct driver *driver) {
+    if (driver->state == DRIVER_FAILED || driver->state == DRIVER_REMOVED) {
+        driver->state = DRIVER_DISCOVERED;
+        driver->cause = ERR_INIT;
+    }
+}
+
+/* An archive that cannot be read has no name but its folder's, by custom NAME-VERSION. */
+static void split_folder(const char *folder, char *ret_name, size_t capacity,
+                         const char **ret_version) {
+    struct version version;
+    *ret_version = "unknown";
+    text_copy(ret_name, capacity, folder);
+    for (char *dash = strchr(ret_name, '-'); dash != NULL; dash = strchr(dash + 1, '-'))
+        if (dash > ret_name && version_parse(dash + 1, &version, NULL)) {
+            *ret_version = dash + 1;
+            *dash = '\0';
+            return;
+        }
+}
+
+static bool is_configured(const struct core *core, const char *directory) {
+    for (uint32_t i = 0; i < core->options.driver_directory_count; i++)
+        if (strcmp(core->options.driver_directories[i], directory) == 0)
+            return true;
+    return false;
+}
+
+static void found_unreadable(struct drivers *drivers, const struct discovery_entry *entry,
+                             bool *seen) {
+    struct core *core = drivers->core;
+    char name[64];
+    const char *version;
+    const char *slash = strrchr(entry->directory, '/');
+    if (core->options.on_log != NULL)
+        core->options.on_log(core->owner, SLUICE_LOG_WARNING, "driver scan", entry->err.text);
+    if (is_configured(core, entry->directory))
+        return; /* the directory of all archives, not one */
+    split_folder(slash != NULL ? slash + 1 : entry->directory, name, sizeof name, &version);
+    if (!text_is_name(name, sizeof name - 1))
+        return; /* nobody could ask for it */
+    struct driver *driver = find_or_add(drivers, name, version);
+    if (driver == NULL || seen[index_of(drivers, driver)])
+        return;
+    seen[index_of(drivers, driver)] = true;
+    if (driver_is_busy(driver))
+        return; /* it runs on as it was read */
+    text_copy(driver->directory, sizeof driver->directory, entry->directory);
+    driver->has_manifest = false;
+    driver->broken = entry->err;
+    look_again(driver);
+}
+
+static void found(struct drivers *drivers, const struct discovery_entry *entry, bool *seen) {
+    if (entry->manifest == NULL) {
+        found_unreadable(drivers, entry, seen);
+        return;
+    }
+    struct driver *driver =
+        find_or_add(drivers, entry->manifest->name, entry->manifest->version_text);
+    if (driver == NULL)
+        return;
+    bool again = seen[index_of(drivers, driver)];
+    seen[index_of(drivers, driver)] = true;
+    if (driver_is_busy(driver) && driver->has_manifest)
         return; /* what runs is what was read when it was started */
     if (again && strcmp(driver->directory, entry->directory) != 0) {
         err_set(&driver->broken, ERR_DEPENDENCY,
@@ -121,10 +151,7 @@ static void found(struct drivers *drivers, const struct discovery_entry *entry, 
     }
     driver->broken = ERR_INIT;
     read_archive(driver, entry);
-    if (driver->state == DRIVER_FAILED || driver->state == DRIVER_REMOVED) {
-        driver->state = DRIVER_DISCOVERED;
-        driver->cause = ERR_INIT;
-    }
+    look_again(driver);
 }
 
 static bool has_pools(const struct driver *driver) {
@@ -136,9 +163,13 @@ static bool has_pools(const struct driver *driver) {
 }
 
 static void gone(struct driver *driver) {
-    if (busy(driver) || driver->state == DRIVER_REMOVED || has_pools(driver))
+    if (driver_is_busy(driver) || driver->state == DRIVER_REMOVED)
         return; /* it runs on; the next start of the gateway will miss it */
     driver->has_manifest = false;
+    driver->broken = ERR_INIT;
+    err_set(&driver->broken, ERR_NOT_FOUND, "its archive is not there any more");
+    if (has_pools(driver))
+        return; /* its pools wait for it to come back */
     (void)driver_move(driver, DRIVER_EVENT_REMOVE, NULL);
 }
 
@@ -167,17 +198,20 @@ static bool on_remembered(void *arg, const struct catalog_entry *entry) {
     struct arena arena;
     arena_init(&arena, 16384);
     struct driver_record record;
+    struct driver *driver = NULL;
+    enum driver_state state = DRIVER_DISCOVERED;
     if (shape_decode(&driver_record_shape, entry->value.at, entry->value.length, &arena, &record,
                      NULL)) {
-        struct driver *driver = driver_add(drivers, record.name, record.version);
-        if (driver != NULL) {
-            text_copy(driver->category, sizeof driver->category, record.category);
-            text_copy(driver->directory, sizeof driver->directory, record.directory);
-            driver_want(driver, record.wanted);
-            driver->changed_at = record.changed_at;
-            if (!driver_state_parse(record.state, &driver->state))
-                driver->state = DRIVER_DISCOVERED;
-        }
+        (void)driver_state_parse(record.state, &state);
+        if (state != DRIVER_REMOVED) /* those would only take the room of others */
+            driver = driver_add(drivers, record.name, record.version);
+    }
+    if (driver != NULL) {
+        text_copy(driver->category, sizeof driver->category, record.category);
+        text_copy(driver->directory, sizeof driver->directory, record.directory);
+        driver_want(driver, record.wanted);
+        driver->changed_at = record.changed_at;
+        driver->state = state;
     }
     arena_release(&arena);
     return true;
@@ -185,7 +219,7 @@ static bool on_remembered(void *arg, const struct catalog_entry *entry) {
 
 /* The processes of before are not this gateway's: what ran has to be started. */
 static void after_restart(struct driver *driver) {
-    if (busy(driver))
+    if (driver_is_busy(driver))
         driver_must_move(driver, DRIVER_EVENT_LOST);
     if (driver->state == DRIVER_FAILED)
         driver_must_move(driver, DRIVER_EVENT_RETRY);
@@ -206,7 +240,7 @@ bool drivers_open(struct core *core, struct err *err) {
         return false;
     for (uint32_t i = 0; i < drivers->count; i++)
         after_restart(drivers->at[i]);
-    return drivers_scan(core, err);
+    return true;
 }
 
 static void on_timer_closed(uv_handle_t *handle) {
@@ -221,125 +255,4 @@ void drivers_close(struct core *core) {
         forget(drivers, drivers->count - 1);
     core->drivers = NULL;
     uv_close((uv_handle_t *)&drivers->timer, on_timer_closed);
-}
-
-/* ---- all of them, in order ------------------------------------------------------------------ */
-
-void driver_advance(struct driver *driver, const struct order_row *row) {
-    if (driver->state == DRIVER_DISCOVERED || driver->state == DRIVER_STOPPED) {
-        if (driver->broken.code != ERR_NONE) {
-            driver->cause = driver->broken;
-            if (driver->state == DRIVER_DISCOVERED)
-                driver_must_move(driver, DRIVER_EVENT_FAIL);
-            return;
-        }
-    }
-    if (row->action == ORDER_HELD)
-        return;
-    if (driver->state == DRIVER_DISCOVERED)
-        driver_must_move(driver, DRIVER_EVENT_VERIFY);
-    if (driver->state == DRIVER_VERIFIED)
-        driver_must_move(driver, DRIVER_EVENT_INSTALL);
-    if (row->action == ORDER_BLOCKED) {
-        driver->cause = row->cause;
-        if (driver->state == DRIVER_RESOLVED)
-            driver_must_move(driver, DRIVER_EVENT_UNRESOLVE);
-        return;
-    }
-    if (driver->state == DRIVER_INSTALLED || driver->state == DRIVER_STOPPED)
-        driver_must_move(driver, DRIVER_EVENT_RESOLVE);
-}
-
-static void next_in_queue(struct drivers *drivers);
-
-static void on_settled_in_queue(void *arg) {
-    struct drivers *drivers = arg;
-    struct driver *driver = drivers->queue[drivers->queue_at];
-    if (driver->state == DRIVER_RUNNING && strcmp(driver->wanted, "suspended") == 0)
-        driver_must_move(driver, DRIVER_EVENT_SUSPEND);
-    drivers->queue_at++;
-    next_in_queue(drivers);
-}
-
-static void on_too_slow(uv_timer_t *timer) {
-    struct drivers *drivers = timer->data;
-    drivers->queue[drivers->queue_at]->on_settled = NULL; /* it goes on without being waited for */
-    drivers->queue_at++;
-    next_in_queue(drivers);
-}
-
-static void on_queue_done(uv_timer_t *timer) {
-    struct drivers *drivers = timer->data;
-    void (*on_done)(void *) = drivers->on_done;
-    drivers->on_done = NULL;
-    if (on_done != NULL)
-        on_done(drivers->done_arg);
-}
-
-static void next_in_queue(struct drivers *drivers) {
-    if (drivers->queue_at >= drivers->queue_length) {
-        uv_timer_start(&drivers->timer, on_queue_done, 0, 0);
-        return;
-    }
-    uv_timer_start(&drivers->timer, on_too_slow, DRIVER_SETTLE_MS, 0);
-    driver_start(drivers->queue[drivers->queue_at], on_settled_in_queue, drivers);
-}
-
-void drivers_start(struct core *core, void (*on_done)(void *arg), void *arg) {
-    struct drivers *drivers = core->drivers;
-    CHECK(drivers->on_done == NULL);
-    struct arena arena;
-    struct order order;
-    arena_init(&arena, ORDER_ARENA_MAX);
-    drivers->on_done = on_done;
-    drivers->done_arg = arg;
-    drivers->queue_at = drivers->queue_length = 0;
-    if (drivers_order(drivers, &arena, &order, NULL)) {
-        for (uint32_t i = 0; i < order.count; i++) {
-            struct driver *driver = drivers->at[order.rows[i].driver];
-            driver_advance(driver, &order.rows[i]);
-            if (driver->state == DRIVER_RESOLVED)
-                drivers->queue[drivers->queue_length++] = driver;
-        }
-    }
-    arena_release(&arena);
-    next_in_queue(drivers);
-}
-
-static int by_rank_down(const void *a, const void *b) {
-    const struct driver *const *one = a, *const *other = b;
-    return (*one)->rank < (*other)->rank ? 1 : (*one)->rank > (*other)->rank ? -1 : 0;
-}
-
-static void on_one_stopped(void *owner, struct runner *runner);
-
-/* The gateway ends: processes go, states stay as they are, and the next start finds them LOST. */
-static void stop_next(struct drivers *drivers) {
-    while (drivers->queue_at < drivers->queue_length) {
-        struct driver *driver = drivers->queue[drivers->queue_at];
-        if (driver->runner != NULL) {
-            runner_stop(driver->runner, on_one_stopped);
-            return;
-        }
-        drivers->queue_at++;
-    }
-    uv_timer_start(&drivers->timer, on_queue_done, 0, 0);
-}
-
-static void on_one_stopped(void *owner, struct runner *runner) {
-    struct driver *driver = owner;
-    runner_release(runner);
-    driver->runner = NULL;
-    stop_next(driver->core->drivers);
-}
-
-void drivers_stop(struct core *core, void (*on_done)(void *arg), void *arg) {
-    struct drivers *drivers = core->drivers;
-    drivers->on_done = on_done;
-    drivers->done_arg = arg;
-    drivers->queue_at = 0;
-    drivers->queue_length = drivers->count;
-    memcpy(drivers->queue, drivers->at, drivers->count * sizeof drivers->at[0]);
-    qsort(drivers->queue, drivers->count, sizeof drivers->queue[0], by_rank_down);
-    stop_next(drivers);
 }

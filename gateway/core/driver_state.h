@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * driver_state.h: what driver.c, driver_scan.c and render_driver.c share.
+ * driver_state.h: what driver.c, driver_scan.c, driver_order.c and those who show drivers share.
  */
 #ifndef SLUICE_CORE_DRIVER_STATE_H
 #define SLUICE_CORE_DRIVER_STATE_H
@@ -26,8 +26,8 @@ struct driver {
     uint64_t changed_at;
     struct sluice_uuid tag;
     struct runner *runner;
-    uint32_t uid; /* of the runner; 0: none */
-    void (*on_settled)(void *arg);
+    uint32_t uid;                  /* of the runner; 0: none */
+    void (*on_settled)(void *arg); /* of the one operation about it */
     void *settled_arg;
     uint32_t rank; /* of start, for stopping in reverse */
 };
@@ -41,6 +41,7 @@ struct drivers {
     uv_timer_t timer;
     struct driver *queue[DRIVERS_MAX];
     uint32_t queue_length, queue_at;
+    struct driver *awaited; /* of the queue, being started */
     void (*on_done)(void *arg);
     void *done_arg;
 };
@@ -50,6 +51,10 @@ struct driver *driver_add(struct drivers *drivers, const char *name, const char 
 void driver_must_move(struct driver *driver, enum driver_event event);
 /* As far as it comes without being started: DISCOVERED to RESOLVED. */
 void driver_advance(struct driver *driver, const struct order_row *row);
+/* It runs, has failed or was stopped: the queue goes on when it waits for that. */
+void driver_settled(struct driver *driver);
+/* Starting, running, suspended or stopping. */
+bool driver_is_busy(const struct driver *driver);
 bool drivers_order(struct drivers *drivers, struct arena *arena, struct order *ret,
                    struct err *err);
 

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -19,9 +18,6 @@
 
 static void step_enter(struct op *op);
 static void step_failed(struct op *op, const struct err *err);
-static void end_begin(struct op *op);
-
-#define COMMIT_TRIES 20 /* conflicts of a last commit: attachments of one host at the same time */
 
 /* ---- an operation in memory ----------------------------------------------------------------- */
 
@@ -57,6 +53,8 @@ static void on_timer_closed(uv_handle_t *handle) {
 void op_destroy(struct op *op) {
     struct engine *engine = op->state->engine;
     locks_release(engine, op);
+    if (op->state->accepting)
+        engine->accepting--;
     if (op->state->listed) {
         HASH_DEL(engine->running, op->state);
         engine->running_count--;
@@ -69,6 +67,9 @@ void op_destroy(struct op *op) {
 
 void op_list(struct op *op) {
     struct engine *engine = op->state->engine;
+    if (op->state->accepting)
+        engine->accepting--;
+    op->state->accepting = false;
     op->state->id = op->record.id;
     HASH_ADD(hh, engine->running, id, sizeof op->state->id, op->state);
     engine->running_count++;
@@ -85,8 +86,8 @@ struct op *engine_find(struct engine *engine, const struct sluice_uuid *operatio
     return state != NULL ? state->op : NULL;
 }
 
-uint32_t engine_running(const struct engine *engine) {
-    return engine->running_count;
+void op_when_cancelled(struct op *op, void (*cancelled)(struct op *op)) {
+    op->state->cancelled = cancelled;
 }
 
 void op_after_end(struct op *op, void (*after_end)(struct op *op)) {
@@ -120,6 +121,8 @@ static bool step_fault(const struct op *op, const char *place, struct err *err) 
 }
 
 void op_event(struct op *op, struct catalog_txn *txn, const char *type, const char *text) {
+    char cut[ERR_TEXT_MAX]; /* a driver's text may be longer than an event's */
+    text_copy(cut, sizeof cut, text);
     struct event_record event = {
         .type = type,
         .noun = op->record.noun,
@@ -128,7 +131,7 @@ void op_event(struct op *op, struct catalog_txn *txn, const char *type, const ch
         .pool = op->record.pool,
         .operation = op->record.id,
         .principal = op->record.principal,
-        .text = text,
+        .text = cut,
         .at = clock_wall_ms(),
     };
     events_append(txn, &event);
@@ -136,24 +139,13 @@ void op_event(struct op *op, struct catalog_txn *txn, const char *type, const ch
 
 /* ---- steps ---------------------------------------------------------------------------------- */
 
-static bool retry_worth(const struct op *op, const struct err *err) {
-    const struct op_state *state = op->state;
-    if (err_advice(err->code) != ERR_ADVICE_RETRY)
-        return state->undoing;
-    if (state->undoing)
-        return true;
-    if (state->cancelling)
-        return false;
-    return clock_mono_ms() - state->step_began_ms < op->core->options.retry_limit_ms;
+void op_wait_for(struct op *op, const char *text) {
+    text_copy(op->state->waiting_text, sizeof op->state->waiting_text, text);
+    op->state->waiting_for = op->state->waiting_text;
 }
 
-/* Says what the operation waits for, for people. */
-static void wait_for(struct op_state *state, const char *text) {
-    text_copy(state->waiting_text, sizeof state->waiting_text, text);
-    state->waiting_for = state->waiting_text;
-}
-
-static uint32_t retry_after_ms(struct op_state *state) {
+uint32_t op_retry_after_ms(struct op *op) {
+    struct op_state *state = op->state;
     uint32_t wait = 100u << (state->tries < 7 ? state->tries : 7);
     state->tries++;
     return wait;
@@ -163,22 +155,51 @@ static uint32_t retry_after_ms(struct op_state *state) {
  * the stack with their number. */
 static void on_turn(uv_timer_t *timer) {
     struct op *op = timer->data;
+    if (op->core->stopping)
+        return; /* the next start goes on with it */
     if (op->state->ending)
-        end_begin(op);
+        op_end(op);
     else
         step_enter(op);
 }
 
-static void next_turn(struct op *op, uint32_t after_ms) {
+void op_next_turn(struct op *op, uint32_t after_ms) {
     uv_timer_start(&op->state->timer, on_turn, after_ms, 0);
+}
+
+static void on_late(uv_timer_t *timer) {
+    struct op *op = timer->data;
+    CHECK(op->state->in_step);
+    if (!op->core->stopping)
+        op->state->late(op);
+}
+
+void op_deadline(struct op *op, uint32_t after_ms, void (*late)(struct op *op)) {
+    CHECK(op->state->in_step);
+    op->state->late = late;
+    uv_timer_start(&op->state->timer, on_late, after_ms, 0);
+}
+
+static void progress_reset(struct op_state *state) {
+    state->tries = 0;
+    state->asked_again = false;
+    state->waiting_for = NULL;
+    state->done_bytes = state->total_bytes = 0;
+    state->rate = state->rate_done = state->rate_at_ms = 0;
 }
 
 static void on_turned(void *arg, uint64_t revision, const struct err *err) {
     (void)revision;
     struct op *op = arg;
+    op->state->committing = false;
+    if (op->state->abandoned) {
+        op->state->ending = true;
+        op_next_turn(op, 0);
+        return;
+    }
     if (err->code != ERR_NONE) {
-        op->state->waiting_for = "the catalogue";
-        next_turn(op, retry_after_ms(op->state));
+        op_wait_for(op, err->text);
+        op_next_turn(op, op_retry_after_ms(op));
         return;
     }
     op->state->turned = true;
@@ -187,11 +208,12 @@ static void on_turned(void *arg, uint64_t revision, const struct err *err) {
     step_enter(op);
 }
 
-/* The operation is turned round for good once that is on disk. */
-static void turn(struct op *op) {
+void op_turn(struct op *op) {
     struct op_state *state = op->state;
+    progress_reset(state);
     state->undoing = true;
-    state->tries = 0;
+    state->ending = false;
+    state->committing = true;
     op->record.state = "undoing";
     struct catalog_txn *txn = catalog_begin(op->core->catalog);
     catalog_finishing(txn);
@@ -199,26 +221,39 @@ static void turn(struct op *op) {
     catalog_submit(txn, on_turned, op);
 }
 
-static void fail_with(struct op *op, const struct err *err) {
+void op_fail_with(struct op *op, const struct err *err) {
     if (op->record.error != ERR_NONE)
-        return; /* the first cause wins */
+        return;
     op->record.error = (uint32_t)err->code;
     op->record.error_text = arena_strdup(&op->arena, err->text);
     if (op->record.error_text == NULL)
         op->record.error_text = "";
 }
 
+void op_blame(struct op *op, enum err_code code, const char *text) {
+    struct err err = ERR_INIT;
+    err_set(&err, code, "%s", text);
+    op_fail_with(op, &err);
+}
+
+/* What a cancelled operation failed of is that it was cancelled, whatever else went wrong. */
+static void turn_cancelled(struct op *op) {
+    struct err cancelled = ERR_INIT;
+    err_set(&cancelled, ERR_CANCELLED, "cancelled by %s", op->state->cancelled_by);
+    op_fail_with(op, &cancelled);
+    op_turn(op);
+}
+
 static void step_enter(struct op *op) {
     struct op_state *state = op->state;
+    if (op->core->stopping)
+        return;
     if (state->undoing && !state->turned) {
-        turn(op); /* the commit of the turn failed before */
+        op_turn(op); /* the commit of the turn failed before */
         return;
     }
     if (state->cancelling && !state->undoing) {
-        struct err cancelled = ERR_INIT;
-        err_set(&cancelled, ERR_CANCELLED, "cancelled by %s", state->cancelled_by);
-        fail_with(op, &cancelled);
-        turn(op);
+        turn_cancelled(op);
         return;
     }
     const struct step_row *step = &op->row->steps[state->step];
@@ -240,16 +275,31 @@ static void step_enter(struct op *op) {
         op_step_done(op, NULL);
 }
 
+/* What is being undone is tried until it is. */
+static bool retry_worth(const struct op *op, const struct err *err) {
+    if (op->state->undoing)
+        return true;
+    return err_advice(err->code) == ERR_ADVICE_RETRY &&
+           clock_mono_ms() - op->state->step_began_ms < op->core->options.retry_limit_ms;
+}
+
 static void step_failed(struct op *op, const struct err *err) {
-    struct op_state *state = op->state;
-    if (retry_worth(op, err)) {
-        wait_for(state, err->text);
-        next_turn(op, retry_after_ms(state));
-        return;
+    if (op->state->cancelling && !op->state->undoing) {
+        turn_cancelled(op);
+    } else if (retry_worth(op, err)) {
+        op_wait_for(op, err->text);
+        op_next_turn(op, op_retry_after_ms(op));
+    } else {
+        op_fail_with(op, err);
+        op_turn(op);
     }
-    fail_with(op, err);
-    if (!state->undoing)
-        turn(op);
+}
+
+static bool has_something_to_undo(const struct op *op) {
+    for (size_t i = 0; i < op->row->step_count; i++)
+        if (op->row->steps[i].how == STEP_UNDO)
+            return true;
+    return false;
 }
 
 static void step_ended(struct op *op) {
@@ -261,28 +311,39 @@ static void step_ended(struct op *op) {
         step_failed(op, &fault);
         return;
     }
-    state->tries = 0;
-    state->asked_again = false;
-    state->waiting_for = NULL;
-    state->done_bytes = state->total_bytes = 0;
+    progress_reset(state);
     bool last = state->undoing ? state->step == 0 : state->step + 1 == op->row->step_count;
-    if (last) {
+    if (last && state->cancelling && !state->undoing && has_something_to_undo(op)) {
+        turn_cancelled(op);
+    } else if (last) {
         state->ending = true;
-        end_begin(op);
+        op_end(op);
     } else {
         state->step += state->undoing ? -1u : 1u;
-        next_turn(op, 0);
+        op_next_turn(op, 0);
     }
 }
 
-void op_step_done(struct op *op, const struct err *err) {
+/* The answer is there: nothing of the step may call any more. */
+static void step_over(struct op *op) {
     CHECK(op->state->in_step);
     op->state->in_step = false;
+    op->state->cancelled = NULL;
+    uv_timer_stop(&op->state->timer);
+}
+
+void op_step_done(struct op *op, const struct err *err) {
+    step_over(op);
     if (op->core->stopping)
         return; /* it goes on at the next start */
+    if (op->state->abandoned) {
+        op->state->ending = true;
+        op_next_turn(op, 0);
+        return;
+    }
     if (op->state->undoing && err != NULL && err->code == ERR_NOT_FOUND)
         err = NULL; /* what is to be taken back is not there */
-    if (err != NULL && err->code != ERR_NONE && !op->state->abandoned)
+    if (err != NULL && err->code != ERR_NONE)
         step_failed(op, err);
     else
         step_ended(op);
@@ -304,27 +365,26 @@ static void note_progress(struct op_state *state, uint64_t done, uint64_t total)
 
 void op_again(struct op *op, uint32_t after_ms, uint64_t done, uint64_t total,
               const char *waiting_for) {
-    CHECK(op->state->in_step);
-    op->state->in_step = false;
+    step_over(op);
     op->state->asked_again = true;
     op->state->tries = 0; /* it moves: only what stands still runs out of time */
     op->state->step_began_ms = clock_mono_ms();
     op->state->waiting_for = NULL;
     if (waiting_for != NULL)
-        wait_for(op->state, waiting_for);
+        op_wait_for(op, waiting_for);
     note_progress(op->state, done, total);
+    if (op->state->cancelling && !op->state->undoing)
+        after_ms = 0; /* it is turned round instead */
+    else if (after_ms > OP_AGAIN_MAX_MS)
+        after_ms = OP_AGAIN_MAX_MS;
     /* Never 0: libuv runs a timer that is due at once in the same round, and would not poll. */
-    next_turn(op, after_ms > 0 ? after_ms : 1);
+    op_next_turn(op, after_ms > 0 ? after_ms : 1);
 }
 
 static void on_reply(void *arg, const struct runner_reply *reply) {
     struct op *op = arg;
     op->state->calling = false;
-    if (op->state->abandoned) {
-        op_step_done(op, NULL);
-        return;
-    }
-    if (reply->err.code != ERR_NONE)
+    if (reply->err.code != ERR_NONE || op->state->abandoned)
         op_step_done(op, &reply->err);
     else if (reply->pending)
         op_again(op, reply->retry_after_ms, reply->done, reply->total, NULL);
@@ -347,127 +407,17 @@ void op_call(struct op *op, struct runner *runner, enum wire_number number, cons
     runner_call(runner, number, args, on_reply, op);
 }
 
-/* ---- the end -------------------------------------------------------------------------------- */
-
-static void tell_watchers(struct op *op) {
-    struct engine *engine = op->state->engine;
-    watches_fire(engine, &op->record.id);
-}
-
-static void on_end_committed(void *arg, uint64_t revision, const struct err *err) {
-    (void)revision;
-    struct op *op = arg;
-    if (err->code == ERR_CONFLICT && op->state->commit_tries < COMMIT_TRIES) {
-        op->state->commit_tries++;
-        next_turn(op, 0);
-        return;
+void op_wake(struct op *op) {
+    if (op->state->in_step) {
+        if (op->state->cancelled != NULL && op->state->cancelling)
+            op->state->cancelled(op);
+    } else if (uv_is_active((uv_handle_t *)&op->state->timer)) {
+        op_next_turn(op, 0);
     }
-    if (err->code != ERR_NONE) {
-        wait_for(op->state, err->text);
-        next_turn(op, retry_after_ms(op->state));
-        return;
-    }
-    (void)op_fault(op, NULL, op->state->undoing ? "undone" : "finished");
-    if (op->state->after_end != NULL)
-        op->state->after_end(op);
-    tell_watchers(op);
-    op_destroy(op);
 }
-
-void record_end(struct op *op, struct catalog_txn *txn, const char *state) {
-    op->record.state = state;
-    op->record.ended_at = clock_wall_ms();
-    struct key key;
-    key_active(&key, &op->record.id);
-    catalog_delete(txn, key.at, key.length);
-    record_write(op, txn);
-}
-
-static const char *end_state(const struct op *op) {
-    if (!op->state->undoing)
-        return "done";
-    return op->record.error == ERR_CANCELLED ? "cancelled" : "failed";
-}
-
-static void end_begin(struct op *op) {
-    struct op_state *state = op->state;
-    struct catalog_txn *txn = catalog_begin(op->core->catalog);
-    catalog_finishing(txn);
-    arena_reset(&op->step_arena);
-    struct err err = ERR_INIT;
-    bool (*last)(struct op *, struct catalog_txn *, struct err *) = state->abandoned ? NULL
-                                                                    : state->undoing
-                                                                        ? op->row->undone
-                                                                        : op->row->finish;
-    if (!state->undoing && state->commit_tries == 0)
-        (void)op_fault(op, NULL, "finishing");
-    if (last != NULL && !last(op, txn, &err)) {
-        catalog_drop(txn);
-        if (state->undoing || err_advice(err.code) == ERR_ADVICE_RETRY) {
-            wait_for(state, err.text);
-            next_turn(op, retry_after_ms(state));
-        } else {
-            state->ending = false;
-            fail_with(op, &err);
-            turn(op);
-        }
-        return;
-    }
-    record_end(op, txn, end_state(op));
-    char type[64];
-    snprintf(type, sizeof type, "%s.%s", op->row->name, op->record.state);
-    op_event(op, txn, type, op->record.error_text);
-    catalog_submit(txn, on_end_committed, op);
-}
-
-/* ---- begin ---------------------------------------------------------------------------------- */
 
 void engine_begin(struct op *op) {
     op->state->step = op->state->undoing ? (uint32_t)op->row->step_count - 1 : 0;
     op->state->turned = op->state->undoing;
     step_enter(op);
-}
-
-bool op_cancellable(const struct op *op) {
-    for (size_t i = 0; i < op->row->step_count; i++)
-        if (op->row->steps[i].how == STEP_FINAL && op->state->step >= i)
-            return false;
-    return op->row->step_count > 0 && !op->state->ending && !op->state->undoing;
-}
-
-void op_progress(const struct op *op, struct op_progress *ret) {
-    const struct op_state *state = op->state;
-    *ret = (struct op_progress){
-        .step = state->step,
-        .step_name = op->row->step_count > 0 ? op->row->steps[state->step].name : "",
-        .done_bytes = state->done_bytes,
-        .total_bytes = state->total_bytes,
-        .rate_bytes_s = state->rate,
-        .eta_s = state->rate > 0 && state->total_bytes >= state->done_bytes
-                     ? (state->total_bytes - state->done_bytes) / state->rate
-                     : UINT64_MAX,
-        .waiting_for = state->waiting_for,
-        .tries = state->tries,
-    };
-}
-
-void op_wake(struct op *op) {
-    if (uv_is_active((uv_handle_t *)&op->state->timer))
-        next_turn(op, 0);
-}
-
-void engine_abandon(struct engine *engine, const struct pool *pool, const struct op *but,
-                    const struct err *why) {
-    struct op_state *state, *next;
-    HASH_ITER(hh, engine->running, state, next) {
-        struct op *op = state->op;
-        if (op->pool != pool || op == but || state->ending)
-            continue;
-        fail_with(op, why);
-        state->abandoned = true;
-        state->undoing = state->turned = true;
-        state->step = 0;
-        state->ending = !state->calling && !state->in_step;
-        op_wake(op);
-    }
 }

@@ -4,11 +4,10 @@
  *
  * The life of an operation:
  *
- *     submit -> prepare -> first commit -> accepted -> steps, forward -> finish, last commit ->
- * done |  a step failed for good, or cancel
- *                                              v
- *                        turned (committed) -> undo, backward -> undone, last commit -> failed,
- *                                                                                       cancelled
+ *     submit, prepare, first commit: accepted
+ *       steps, forward; finish, last commit: done
+ *       a step failed for good, or cancel; the turn is committed
+ *         undo, backward; undone, last commit: failed or cancelled
  *
  * Invariants:
  *   - Nothing outside the catalogue is touched before the first commit is durable.
@@ -16,9 +15,12 @@
  * had been turned, from its last undo. So each run and each undo is idempotent.
  *   - A run or undo answers exactly once, by op_step_done; it may do so before it returns.
  *   - prepare, finish and undone only read, and add to the transaction: they may be called again
- * when a commit met a conflict.
+ *     when a commit met a conflict.
+ *   - A cancel that was accepted is kept, unless the operation has nothing that could be taken back
+ *     and its last step was done first.
+ *   - While the gateway stops nothing new is begun: the next start goes on with it.
  *   - Locks are taken in prepare, held until the operation has ended, and not kept on disk: after a
- *     restart prepare's locks are taken again by `relock`.
+ *     restart prepare's locks are taken again by `recall`.
  * Loop thread only.
  */
 #ifndef SLUICE_CORE_ENGINE_H
@@ -40,7 +42,9 @@ struct op;
 struct pool;
 struct driver;
 
-enum lock_space { LOCK_OBJECT, LOCK_WORK };
+/* What a lock is on. WORK: a pool, shared by each operation on its objects. UID: an account. PAIR:
+ * a snapshot and a host. SCAN: the directories of drivers. */
+enum lock_space { LOCK_OBJECT, LOCK_WORK, LOCK_UID, LOCK_PAIR, LOCK_SCAN };
 
 struct kind_row {
     const char *name;
@@ -94,8 +98,9 @@ struct op {
 
 /* err NULL or NONE: the run or undo is done. */
 void op_step_done(struct op *op, const struct err *err);
-/* Run the same step (or undo) again after a while; bytes are progress, waiting_for is for people.
- */
+/* Run the same step (or undo) again after a while, at most OP_AGAIN_MAX_MS; bytes are progress,
+ * waiting_for is for people. */
+#define OP_AGAIN_MAX_MS 60000 /* whatever a driver says: a mistake of it must not stop for ever */
 void op_again(struct op *op, uint32_t after_ms, uint64_t done, uint64_t total,
               const char *waiting_for);
 /* Calls the pool's driver. A PENDING answer asks again by running the step again; an error ends the
@@ -106,6 +111,13 @@ void op_call(struct op *op, struct runner *runner, enum wire_number number, cons
 /* Called once the operation's last commit (of a kind without steps: its only one) is durable, done
  * or undone. Set in prepare, recall, finish or undone. */
 void op_after_end(struct op *op, void (*after_end)(struct op *op));
+/* For a step that waits without a way to be called again: `late` is called once when it has not
+ * answered by then, and brings the answer about (or sets another deadline). */
+void op_deadline(struct op *op, uint32_t after_ms, void (*late)(struct op *op));
+/* Called when the operation is cancelled while this step owes its answer; brings it about. */
+void op_when_cancelled(struct op *op, void (*cancelled)(struct op *op));
+/* The cause that counts, before the step's own error says something less useful. */
+void op_blame(struct op *op, enum err_code code, const char *text);
 bool op_undoing(const struct op *op);
 bool op_cancelling(const struct op *op);
 
@@ -124,10 +136,10 @@ void op_event(struct op *op, struct catalog_txn *txn, const char *type, const ch
 /* ---- for the core --------------------------------------------------------------------------- */
 
 bool engine_open(struct core *core, struct engine **ret, struct err *err);
-/* Reads the operations that had not ended and makes them run, once pools exist. */
+/* Reads the operations that had not ended and makes them run, once pools exist. One that cannot be
+ * read is said to the log and left for a version that can. */
 bool engine_recover(struct engine *engine, struct err *err);
 void engine_close(struct engine *engine); /* what runs is left for the next start */
-uint32_t engine_running(const struct engine *engine);
 /* NULL: not running. */
 struct op *engine_find(struct engine *engine, const struct sluice_uuid *operation);
 
@@ -141,7 +153,8 @@ struct op_progress {
     uint32_t tries;
 };
 void op_progress(const struct op *op, struct op_progress *ret);
-/* Ends every operation of a pool as failed, without asking anybody (pool delete with forget). */
+/* Ends every operation of a pool as failed, without asking anybody (pool delete with forget). One
+ * that the driver has a call of ends when that is answered. */
 void engine_abandon(struct engine *engine, const struct pool *pool, const struct op *but,
                     const struct err *why);
 

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * events.c: writing, reading, and who is woken.
+ */
 #include "core/events.h"
 
 #include <stdlib.h>
@@ -16,6 +19,7 @@ struct core_subscription {
     struct events *events;
     void (*wake)(void *arg);
     void *arg;
+    bool due;
 };
 
 struct events {
@@ -129,12 +133,23 @@ bool core_events(struct core *core, uint64_t after, uint32_t limit, core_event_f
 
 /* ---- subscriptions -------------------------------------------------------------------------- */
 
+static struct core_subscription *next_due(const struct events *events) {
+    struct core_subscription *subscription;
+    TAILQ_FOREACH(subscription, &events->subscriptions, entries) {
+        if (subscription->due)
+            return subscription;
+    }
+    return NULL;
+}
+
 static void on_wake(uv_timer_t *timer) {
     struct events *events = timer->data;
-    struct core_subscription *subscription, *next;
-    for (subscription = TAILQ_FIRST(&events->subscriptions); subscription != NULL;
-         subscription = next) {
-        next = TAILQ_NEXT(subscription, entries);
+    struct core_subscription *subscription;
+    TAILQ_FOREACH(subscription, &events->subscriptions, entries)
+    subscription->due = true;
+    /* From the beginning each time: who is woken may end any of them. */
+    while ((subscription = next_due(events)) != NULL) {
+        subscription->due = false;
         subscription->wake(subscription->arg);
     }
 }

@@ -45,19 +45,34 @@ static bool refuse(const struct op_lock_entry *entry, struct err *err) {
                    holder->record.object_name);
 }
 
-static bool held_by(const struct op *op, const struct op_lock_entry *entry) {
-    for (uint32_t i = 0; i < op->state->lock_count; i++)
-        if (op->state->locks[i].entry == entry)
-            return true;
-    return false;
+/* Its index among the operation's locks, or lock_count. */
+static uint32_t held_by(const struct op *op, const struct op_lock_entry *entry) {
+    uint32_t i = 0;
+    while (i < op->state->lock_count && op->state->locks[i].entry != entry)
+        i++;
+    return i;
+}
+
+/* Who holds it already has it; a shared one becomes exclusive where nobody shares it. */
+static bool lock_again(struct op *op, struct op_lock_entry *entry, uint32_t index, bool exclusive,
+                       struct err *err) {
+    if (!exclusive || op->state->locks[index].exclusive)
+        return true;
+    if (entry->shared > 1)
+        return refuse(entry, err);
+    entry->shared = 0;
+    entry->exclusive = op;
+    op->state->locks[index].exclusive = true;
+    return true;
 }
 
 bool op_lock(struct op *op, enum lock_space space, const struct sluice_uuid *id, bool exclusive,
              struct err *err) {
     struct engine *engine = op->state->engine;
     struct op_lock_entry *entry = find(engine, space, id);
-    if (entry != NULL && held_by(op, entry))
-        return true;
+    uint32_t index = entry != NULL ? held_by(op, entry) : op->state->lock_count;
+    if (index < op->state->lock_count)
+        return lock_again(op, entry, index, exclusive, err);
     if (entry != NULL && (entry->exclusive != NULL || (exclusive && entry->shared > 0)))
         return refuse(entry, err);
     CHECK(op->state->lock_count < OP_LOCKS_MAX);

@@ -57,15 +57,13 @@ void op_set_object(struct op *op, const struct sluice_uuid *id, const char *name
         op->record.object_name = "";
 }
 
-bool op_set_pool(struct op *op, const struct sluice_uuid *id, bool always, struct err *err) {
+bool op_set_pool(struct op *op, const struct sluice_uuid *id, struct err *err) {
     struct pool *pool = pool_find(op->core, id);
     if (pool == NULL) {
         char text[UUID_TEXT_SIZE];
         return err_set(err, ERR_NOT_FOUND, "there is no pool %s", uuid_format(id, text));
     }
-    if (!always && !pool_takes_work(pool, err))
-        return false;
-    if (!op_lock(op, LOCK_WORK, id, false, err))
+    if (!pool_takes_work(pool, err) || !op_lock(op, LOCK_WORK, id, false, err))
         return false;
     op->pool = pool;
     op->record.pool = *id;

@@ -19,9 +19,8 @@ bool object_read(struct op *op, enum core_noun noun, const char *reference, void
 bool object_again(struct op *op, enum core_noun noun, void *ret_record, uint64_t *ret_revision,
                   struct err *err);
 void op_set_object(struct op *op, const struct sluice_uuid *id, const char *name);
-/* The pool of the object: found, counted as work, new work taken (unless `always`), locked shared.
- */
-bool op_set_pool(struct op *op, const struct sluice_uuid *pool, bool always, struct err *err);
+/* The pool of the object: found, takes new work, locked shared, counted as work. */
+bool op_set_pool(struct op *op, const struct sluice_uuid *pool, struct err *err);
 /* The same after a restart. */
 void op_recall_pool(struct op *op);
 /* One more or one less attachment of a host, or snapshot or attachment of a volume. A volume that

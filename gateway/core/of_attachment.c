@@ -20,6 +20,55 @@
 
 /* ---- create --------------------------------------------------------------------------------- */
 
+/* Who is attached to a volume, or to one of its snapshots. */
+struct others {
+    struct op *op;
+    const struct attachment_record *wanted;
+    uint32_t writers;
+    bool same_host;
+    struct err err;
+};
+
+static bool on_attachment_of_volume(void *arg, const struct catalog_entry *entry) {
+    struct others *others = arg;
+    struct sluice_uuid id;
+    struct attachment_record other;
+    memcpy(id.bytes, entry->key + entry->key_length - sizeof id.bytes, sizeof id.bytes);
+    arena_reset(&others->op->step_arena);
+    bool ok = store_get(others->op->core->catalog, CORE_ATTACHMENT, &id, &others->op->step_arena,
+                        &other, NULL, &others->err);
+    if (ok && uuid_equal(&other.snapshot, &others->wanted->snapshot)) {
+        others->writers += strcmp(other.mode, "read-write") == 0;
+        others->same_host = others->same_host || uuid_equal(&other.host, &others->wanted->host);
+    }
+    return ok;
+}
+
+/* A host has one attachment of a thing at most: taking one of two back would take its access. */
+static bool others_permit(struct op *op, const struct attachment_record *record, const char *name,
+                          uint32_t *ret_writers, struct err *err) {
+    struct others others = {.op = op, .wanted = record};
+    struct key prefix;
+    key_index(&prefix, CORE_ATTACHMENT, STORE_BY_VOLUME, &record->volume);
+    if (!catalog_scan(op->core->catalog, prefix.at, prefix.length, NULL, 0, false,
+                      on_attachment_of_volume, &others, err))
+        return false;
+    *ret_writers = others.writers;
+    if (others.err.code != ERR_NONE)
+        return err_set(err, others.err.code, "%s", others.err.text);
+    if (others.same_host)
+        return err_set(err, ERR_EXISTS, "%s is attached to this host already", name);
+    return true;
+}
+
+/* Two hosts may attach a snapshot at the same time, one host may not do so twice. */
+static bool lock_pair(struct op *op, const struct attachment_record *record, struct err *err) {
+    struct sluice_uuid pair;
+    for (size_t i = 0; i < sizeof pair.bytes; i++)
+        pair.bytes[i] = record->snapshot.bytes[i] ^ record->host.bytes[i];
+    return op_lock(op, LOCK_PAIR, &pair, true, err);
+}
+
 static bool of_snapshot(struct op *op, const struct attachment_create_params *params,
                         struct attachment_record *record, struct err *err) {
     struct snapshot_record snapshot;
@@ -35,33 +84,11 @@ static bool of_snapshot(struct op *op, const struct attachment_create_params *pa
     record->volume = snapshot.volume;
     record->snapshot = snapshot.id;
     op_set_object(op, &record->id, snapshot.name);
-    return true;
+    uint32_t writers;
+    return lock_pair(op, record, err) && others_permit(op, record, snapshot.name, &writers, err);
 }
 
 /* Any number of readers, or one writer. */
-struct writers {
-    struct op *op;
-    const struct sluice_uuid *host;
-    uint32_t count;
-    bool same_host;
-    struct err err;
-};
-
-static bool on_attachment_of_volume(void *arg, const struct catalog_entry *entry) {
-    struct writers *writers = arg;
-    struct sluice_uuid id;
-    struct attachment_record other;
-    memcpy(id.bytes, entry->key + entry->key_length - sizeof id.bytes, sizeof id.bytes);
-    arena_reset(&writers->op->step_arena);
-    bool ok = store_get(writers->op->core->catalog, CORE_ATTACHMENT, &id, &writers->op->step_arena,
-                        &other, NULL, &writers->err);
-    if (ok && uuid_is_zero(&other.snapshot)) {
-        writers->count += strcmp(other.mode, "read-write") == 0;
-        writers->same_host = writers->same_host || uuid_equal(&other.host, writers->host);
-    }
-    return ok;
-}
-
 static bool of_volume(struct op *op, const struct attachment_create_params *params,
                       struct attachment_record *record, struct err *err) {
     struct volume_record volume;
@@ -71,24 +98,17 @@ static bool of_volume(struct op *op, const struct attachment_create_params *para
         return false;
     if (strcmp(volume.state, "available") != 0)
         return err_set(err, ERR_STATE, "volume %s is %s", volume.name, volume.state);
-    struct key prefix;
-    key_index(&prefix, CORE_ATTACHMENT, STORE_BY_VOLUME, &volume.id);
-    struct writers writers = {.op = op, .host = &record->host};
-    if (!catalog_scan(op->core->catalog, prefix.at, prefix.length, NULL, 0, false,
-                      on_attachment_of_volume, &writers, err))
+    record->pool = volume.pool;
+    record->volume = volume.id;
+    uint32_t writers;
+    if (!others_permit(op, record, volume.name, &writers, err))
         return false;
-    if (writers.err.code != ERR_NONE)
-        return err_set(err, writers.err.code, "%s", writers.err.text);
-    if (writers.same_host)
-        return err_set(err, ERR_EXISTS, "volume %s is attached to this host already", volume.name);
     bool writes = strcmp(record->mode, "read-write") == 0;
-    if (writers.count > 0 || (writes && volume.attachments > 0))
+    if (writers > 0 || (writes && volume.attachments > 0))
         return err_set(
             err, ERR_STATE,
             "volume %s is attached %s: any number of hosts may read it, or one may write",
-            volume.name, writers.count > 0 ? "read-write" : "to readers");
-    record->pool = volume.pool;
-    record->volume = volume.id;
+            volume.name, writers > 0 ? "read-write" : "to readers");
     op_set_object(op, &record->id, volume.name);
     return true;
 }
@@ -131,7 +151,7 @@ bool attachment_create_prepare(struct op *op, struct catalog_txn *txn, struct er
     if (strcmp(record.mode, "read-only") != 0 && strcmp(record.mode, "read-write") != 0)
         return op_violation(op, err, "mode", "read-only or read-write");
     if (!(snapshot ? of_snapshot(op, params, &record, err) : of_volume(op, params, &record, err)) ||
-        !op_set_pool(op, &record.pool, false, err) ||
+        !op_set_pool(op, &record.pool, err) ||
         !(record.served ? pool_can(op->pool, SLUICE_CAP_DATA, "serve block I/O", err)
                         : pool_can(op->pool, SLUICE_CAP_GRANT, "give hosts access", err)) ||
         !op_lock(op, LOCK_OBJECT, &record.id, true, err))
@@ -156,7 +176,15 @@ static bool read_self(struct op *op, struct attachment_record *ret) {
     return false;
 }
 
-/* "name=value" lines of a driver, as pairs; lines that are none are left out. */
+static bool is_named(const struct text_pairs *pairs, const char *name) {
+    for (uint32_t i = 0; i < pairs->count; i++)
+        if (strcmp(pairs->at[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* "name=value" lines of a driver, as pairs; lines that are none, or name what was named already,
+ * are left out. */
 static void keep_connection(struct op *op, const void *result) {
     const struct wire_connection *connection = result;
     struct text_pair *at = arena_array(&op->arena, CONNECTION_LINES_MAX, sizeof *at);
@@ -165,10 +193,11 @@ static void keep_connection(struct op *op, const void *result) {
         size_t length = strcspn(line, "\n");
         const char *equals = memchr(line, '=', length);
         if (equals != NULL && equals > line && pairs.count < CONNECTION_LINES_MAX) {
-            at[pairs.count].name = arena_strndup(&op->arena, line, (size_t)(equals - line));
-            at[pairs.count].value =
+            struct text_pair *pair = &at[pairs.count];
+            pair->name = arena_strndup(&op->arena, line, (size_t)(equals - line));
+            pair->value =
                 arena_strndup(&op->arena, equals + 1, length - (size_t)(equals - line) - 1);
-            if (at[pairs.count].name != NULL && at[pairs.count].value != NULL)
+            if (pair->name != NULL && pair->value != NULL && !is_named(&pairs, pair->name))
                 pairs.count++;
         }
         line += length + (line[length] == '\n');
@@ -294,6 +323,8 @@ static void recall_attachment(struct op *op) {
         (void)op_lock(op, LOCK_OBJECT, &record.volume, true, NULL);
     else
         (void)op_lock(op, LOCK_OBJECT, &record.snapshot, false, NULL);
+    if (!uuid_is_zero(&record.snapshot))
+        (void)lock_pair(op, &record, NULL);
 }
 void attachment_create_recall(struct op *op) {
     recall_attachment(op);
@@ -301,13 +332,27 @@ void attachment_create_recall(struct op *op) {
 
 /* ---- delete --------------------------------------------------------------------------------- */
 
+/* An attachment has no name; for people it is called by what it opens, as it was when it was made.
+ */
+static void name_by_disk(struct op *op, const struct attachment_record *attachment) {
+    struct snapshot_record snapshot;
+    struct volume_record volume;
+    if (!uuid_is_zero(&attachment->snapshot)) {
+        if (store_get(op->core->catalog, CORE_SNAPSHOT, &attachment->snapshot, &op->arena,
+                      &snapshot, NULL, NULL))
+            op_set_object(op, &attachment->id, snapshot.name);
+    } else if (store_get(op->core->catalog, CORE_VOLUME, &attachment->volume, &op->arena, &volume,
+                         NULL, NULL)) {
+        op_set_object(op, &attachment->id, volume.name);
+    }
+}
+
 bool attachment_delete_prepare(struct op *op, struct catalog_txn *txn, struct err *err) {
     const struct target_params *params = op->params;
     struct attachment_record before, after;
     uint64_t revision;
     if (!target_read(op, CORE_ATTACHMENT, params->target, &before, &revision, err) ||
-        !op_set_pool(op, &before.pool, false, err) ||
-        !op_lock(op, LOCK_OBJECT, &before.id, true, err))
+        !op_set_pool(op, &before.pool, err) || !op_lock(op, LOCK_OBJECT, &before.id, true, err))
         return false;
     /* The volume too: nothing else may be done with it while somebody may still hold it open. */
     if (!(uuid_is_zero(&before.snapshot) ? op_lock(op, LOCK_OBJECT, &before.volume, true, err)
@@ -315,6 +360,7 @@ bool attachment_delete_prepare(struct op *op, struct catalog_txn *txn, struct er
         return false;
     if (strcmp(before.state, "attached") != 0)
         return err_set(err, ERR_STATE, "the attachment is %s", before.state);
+    name_by_disk(op, &before);
     after = before;
     after.state = "revoking";
     after.updated_at = clock_wall_ms();

@@ -46,10 +46,10 @@ static bool nothing_to_write(struct op *op, struct catalog_txn *txn, struct err 
 /* ---- scan ----------------------------------------------------------------------------------- */
 
 bool driver_scan_prepare(struct op *op, struct catalog_txn *txn, struct err *err) {
-    static const struct sluice_uuid scanning = {{0xff}}; /* one at a time */
+    static const struct sluice_uuid all; /* one at a time */
     (void)txn;
     op->record.object_name = "";
-    return op_lock(op, LOCK_OBJECT, &scanning, true, err);
+    return op_lock(op, LOCK_SCAN, &all, true, err);
 }
 
 static void on_all_started(void *arg) {
@@ -77,8 +77,8 @@ bool driver_scan_undone(struct op *op, struct catalog_txn *txn, struct err *err)
     return nothing_to_write(op, txn, err);
 }
 void driver_scan_recall(struct op *op) {
-    static const struct sluice_uuid scanning = {{0xff}};
-    (void)op_lock(op, LOCK_OBJECT, &scanning, true, NULL);
+    static const struct sluice_uuid all;
+    (void)op_lock(op, LOCK_SCAN, &all, true, NULL);
 }
 
 /* ---- start ---------------------------------------------------------------------------------- */
@@ -149,21 +149,42 @@ void driver_start_recall(struct op *op) {
 
 /* ---- stop ----------------------------------------------------------------------------------- */
 
+static bool runs(const struct driver *driver) {
+    enum driver_state state = driver_state(driver);
+    return state == DRIVER_STARTING || state == DRIVER_RUNNING || state == DRIVER_SUSPENDED;
+}
+
+/* Would the requirement be met if `but` did not run? */
+static bool met_without(const struct drivers *drivers, const struct manifest_requirement *required,
+                        const struct driver *but) {
+    for (uint32_t i = 0; i < drivers->count; i++) {
+        const struct driver *driver = drivers->at[i];
+        if (driver != but && runs(driver) && driver->has_manifest &&
+            strcmp(driver->name, required->name) == 0 &&
+            version_in_range(&driver->manifest.version, &required->range))
+            return true;
+    }
+    return false;
+}
+
 static bool nobody_needs(struct op *op, struct err *err) {
+    const struct drivers *drivers = op->core->drivers;
     for (const struct pool *pool = pools_next(op->core, NULL); pool != NULL;
          pool = pools_next(op->core, pool))
         if (pool->driver == op->driver && pool->runner != NULL)
             return err_set(err, ERR_STATE, "pool %s runs on driver %s: drain it first",
                            pool->record.name, op->record.object_name);
-    for (uint32_t i = 0; i < op->core->drivers->count; i++) {
-        const struct driver *other = op->core->drivers->at[i];
-        const struct manifest *manifest = driver_manifest(other);
-        if (other == op->driver || manifest == NULL || driver_state(other) != DRIVER_RUNNING)
+    for (uint32_t i = 0; i < drivers->count; i++) {
+        const struct driver *other = drivers->at[i];
+        if (other == op->driver || !other->has_manifest || !runs(other))
             continue;
-        for (uint32_t k = 0; k < manifest->require_count; k++)
-            if (strcmp(manifest->requires[k].name, driver_name(op->driver)) == 0)
+        for (uint32_t k = 0; k < other->manifest.require_count; k++) {
+            const struct manifest_requirement *required = &other->manifest.requires[k];
+            if (strcmp(required->name, op->driver->name) == 0 &&
+                !met_without(drivers, required, op->driver))
                 return err_set(err, ERR_STATE, "driver %s@%s requires %s: stop it first",
-                               driver_name(other), driver_version(other), op->record.object_name);
+                               other->name, other->version, op->record.object_name);
+        }
     }
     return true;
 }
@@ -184,8 +205,13 @@ static void on_halted(void *arg) {
 }
 
 void driver_stop_stop_run(struct op *op) {
+    struct err err = ERR_INIT;
     if (!driver_there(op))
         return;
+    if (!nobody_needs(op, &err)) { /* somebody came after it was asked for */
+        op_step_done(op, &err);
+        return;
+    }
     driver_want(op->driver, "stopped");
     driver_stop(op->driver, on_halted, op);
 }

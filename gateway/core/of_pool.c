@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * of_pool.c: creating, changing and moving pools. Disabling, draining and deleting: of_pool_end.c.
+ * of_pool.c: changing, moving and restarting pools. The others: of_pool_create.c, of_pool_end.c.
  *
  * Operations about a pool hold its lock alone, so at most one of them waits for its runner. Changes
  * of a pool's record are in the first commit, with the old record kept in the operation; undoing
@@ -19,10 +19,6 @@
 #include "core/state.h"
 #include "core/validate.h"
 #include <sluice/driver.h>
-
-/* How long taking back a claim waits for the backend; then the marker is left, and the next one who
- * wants the backend says take_over. */
-#define RELEASE_WAIT_MS 5000
 
 /* ---- what they share ------------------------------------------------------------------------ */
 
@@ -75,13 +71,27 @@ bool pool_set_state(struct op *op, struct catalog_txn *txn, const char *state, s
     return true;
 }
 
+void pool_after_undo(struct op *op) {
+    struct pool *pool = pool_find(op->core, &op->record.object);
+    pool_catch_up(op);
+    if (pool != NULL)
+        pool_settle(pool);
+}
+
+bool pool_lock_driver(struct op *op, const char *name, const char *version, struct err *err) {
+    const struct driver *driver = driver_find(op->core, name, version);
+    return driver == NULL || op_lock(op, LOCK_OBJECT, driver_tag(driver), false, err);
+}
+
 void pool_recall(struct op *op) {
     (void)op_lock(op, LOCK_OBJECT, &op->record.object, true, NULL);
     op_after_end(op, pool_catch_up);
+    const struct pool *pool = pool_find(op->core, &op->record.object);
+    if (pool != NULL)
+        (void)pool_lock_driver(op, pool->record.driver, pool->record.driver_version, NULL);
 }
 
-/* The pool of the operation, or an answer that it is not there. */
-static struct pool *own_pool(struct op *op) {
+struct pool *pool_own(struct op *op) {
     struct pool *pool = pool_find(op->core, &op->record.object);
     if (pool == NULL) {
         struct err err = ERR_INIT;
@@ -95,10 +105,13 @@ static void on_serving_or_not(struct op *op) {
     struct pool *pool = pool_find(op->core, &op->record.object);
     struct err err = ERR_INIT;
     enum pool_standing standing = pool_standing(pool, &err);
-    if (standing == POOL_UNDECIDED)
+    bool given_up = op_cancelling(op) && !op_undoing(op);
+    if (standing == POOL_UNDECIDED && !given_up)
         return;
+    if (given_up)
+        err_set(&err, ERR_CANCELLED, "nobody waits for the pool any more");
     pool_unwait(pool);
-    op_step_done(op, standing == POOL_SERVES ? NULL : &err);
+    op_step_done(op, &err);
 }
 
 void pool_until_serving(struct op *op, struct pool *pool) {
@@ -120,171 +133,6 @@ void pool_until_stopped(struct op *op, struct pool *pool) {
     on_stopped_or_not(op);
 }
 
-/* ---- create --------------------------------------------------------------------------------- */
-
-static bool choose_uid(struct op *op, uint32_t wanted, uint32_t *ret, struct err *err) {
-    const struct core_options *options = &op->core->options;
-    uint32_t low = wanted != 0 ? wanted : options->uid_low;
-    uint32_t high = wanted != 0 ? wanted : options->uid_high;
-    if (low < options->uid_low || high > options->uid_high)
-        return op_violation(op, err, "uid", "must lie between %u and %u", options->uid_low,
-                            options->uid_high);
-    for (uint32_t uid = low; uid <= high; uid++) {
-        /* Two pools that are being created must not choose the same: the choice is locked. */
-        struct sluice_uuid lock = {{0}};
-        memcpy(lock.bytes, &uid, sizeof uid);
-        if (!pools_uid_taken(op->core, uid) && op_lock(op, LOCK_OBJECT, &lock, true, NULL)) {
-            *ret = uid;
-            return true;
-        }
-    }
-    if (wanted != 0)
-        return op_violation(op, err, "uid", "another pool has this account");
-    return err_set(err, ERR_LIMIT, "every account from %u to %u has a pool: widen the range",
-                   options->uid_low, options->uid_high);
-}
-
-bool pool_create_prepare(struct op *op, struct catalog_txn *txn, struct err *err) {
-    const struct pool_create_params *asked = op->params;
-    struct pool_create_params *kept = arena_alloc(&op->arena, sizeof *kept);
-    struct pool_record record = {
-        .id = uuid_new(),
-        .name = asked->name,
-        .state = "creating",
-        .created_at = clock_wall_ms(),
-        .updated_at = clock_wall_ms(),
-    };
-    if (kept == NULL)
-        return err_set(err, ERR_NO_MEMORY, "no memory");
-    if (!valid_name(op, "name", asked->name, RECORD_NAME_MAX, err) ||
-        !valid_labels(op, &asked->labels, err) || !name_free(op, CORE_POOL, NULL, asked->name, err))
-        return false;
-    if (pools_count(op->core) >= POOLS_MAX)
-        return err_set(err, ERR_LIMIT, "there are %d pools, and that is the limit", POOLS_MAX);
-    struct driver *driver = driver_choose(op->core, asked->driver, asked->driver_version, err);
-    if (driver == NULL || !pool_bag_set(op, driver, &asked->properties, &record, err) ||
-        !choose_uid(op, asked->uid, &record.uid, err))
-        return false;
-    record.driver = driver_name(driver);
-    record.driver_version = driver_version(driver);
-    op_set_object(op, &record.id, asked->name);
-    op->record.pool = record.id;
-    if (!pairs_keep(&op->arena, &asked->labels, &record.labels) ||
-        !op_lock(op, LOCK_OBJECT, &record.id, true, err))
-        return err_set(err, ERR_NO_MEMORY, "no memory");
-    *kept = *asked; /* what is stored of the request has no secrets */
-    kept->properties = record.properties;
-    op->params = kept;
-    store_add(txn, CORE_POOL, &record);
-    return true;
-}
-
-static uint32_t claim_flags(const struct op *op) {
-    const struct pool_create_params *params = op->params;
-    return SLUICE_POOL_CLAIM | (params->take_over ? SLUICE_POOL_TAKE_OVER : 0u);
-}
-
-/* The pool in memory, made from the record that the first commit wrote. */
-static struct pool *created_pool(struct op *op, struct err *err) {
-    struct pool *pool = pool_find(op->core, &op->record.object);
-    struct pool_record record;
-    uint64_t revision;
-    if (pool != NULL)
-        return pool;
-    return object_again(op, CORE_POOL, &record, &revision, err) ? pool_add(op->core, &record, err)
-                                                                : NULL;
-}
-
-void pool_create_open_run(struct op *op) {
-    struct err err = ERR_INIT;
-    struct pool *pool = created_pool(op, &err);
-    if (pool == NULL || (pool->runner == NULL && !pool_start(pool, claim_flags(op), &err))) {
-        op_step_done(op, &err);
-        return;
-    }
-    pool_until_serving(op, pool);
-}
-
-static void on_released(struct op *op) {
-    struct pool *pool = pool_find(op->core, &op->record.object);
-    pool_until_stopped(op, pool);
-}
-
-static void on_release_answered(void *arg, const struct runner_reply *reply) {
-    (void)reply; /* a marker that stays is named by the next one who opens the backend */
-    on_released(arg);
-}
-
-static void release_or_wait(struct op *op) {
-    struct pool *pool = pool_find(op->core, &op->record.object);
-    struct err err = ERR_INIT;
-    enum pool_standing standing = pool_standing(pool, &err);
-    uint64_t *deadline_ms = op->scratch;
-    if (standing == POOL_UNDECIDED && clock_mono_ms() < *deadline_ms)
-        return;
-    pool_unwait(pool);
-    if (standing == POOL_SERVES) {
-        struct wire_nothing nothing = {0};
-        runner_call(pool->runner, WIRE_POOL_RELEASE, &nothing, on_release_answered, op);
-    } else {
-        on_released(op);
-    }
-}
-
-void pool_create_open_undo(struct op *op) {
-    struct pool *pool = pool_find(op->core, &op->record.object);
-    uint64_t *deadline_ms = arena_alloc(&op->arena, sizeof *deadline_ms);
-    if (pool == NULL || deadline_ms == NULL ||
-        (pool->runner == NULL && !pool_start(pool, claim_flags(op), NULL))) {
-        op_step_done(op, NULL);
-        return;
-    }
-    *deadline_ms = clock_mono_ms() + RELEASE_WAIT_MS;
-    op->scratch = deadline_ms;
-    pool_wait(pool, op, release_or_wait);
-    release_or_wait(op);
-}
-
-void pool_create_probe_run(struct op *op) {
-    struct pool *pool = own_pool(op);
-    struct wire_nothing nothing = {0};
-    if (pool != NULL)
-        op_call(op, pool->runner, WIRE_POOL_PROBE, &nothing, NULL);
-}
-
-static void on_created(struct op *op) {
-    pool_catch_up(op);
-    struct pool *pool = pool_find(op->core, &op->record.object);
-    if (pool != NULL) /* from now on a backend without our marker is not ours */
-        (void)pool_respec(pool, 0, NULL);
-}
-
-bool pool_create_finish(struct op *op, struct catalog_txn *txn, struct err *err) {
-    bool ok = pool_set_state(op, txn, "enabled", err);
-    op_after_end(op, on_created);
-    return ok;
-}
-
-static void on_uncreated(struct op *op) {
-    struct pool *pool = pool_find(op->core, &op->record.object);
-    if (pool != NULL)
-        pool_remove(pool);
-}
-
-bool pool_create_undone(struct op *op, struct catalog_txn *txn, struct err *err) {
-    struct pool_record record;
-    uint64_t revision;
-    op_after_end(op, on_uncreated);
-    if (!object_again(op, CORE_POOL, &record, &revision, err))
-        return false;
-    store_remove(txn, CORE_POOL, &record, revision);
-    return true;
-}
-
-void pool_create_recall(struct op *op) {
-    pool_recall(op);
-}
-
 /* ---- update and upgrade: another bag, another version, the same pool ----------------------------
  */
 
@@ -300,6 +148,8 @@ bool pool_update_prepare(struct op *op, struct catalog_txn *txn, struct err *err
         return false;
     if (strcmp(before.state, "creating") == 0 || strcmp(before.state, "deleting") == 0)
         return err_set(err, ERR_STATE, "pool %s is %s", before.name, before.state);
+    if (!pool_lock_driver(op, before.driver, before.driver_version, err))
+        return false;
     after = before;
     after.updated_at = clock_wall_ms();
     if (!pairs_merge(&op->arena, &before.labels, &asked->labels, RECORD_LABELS_MAX, &after.labels,
@@ -323,18 +173,20 @@ bool pool_update_prepare(struct op *op, struct catalog_txn *txn, struct err *err
 /* Ends the process of before and starts one with the record as it is now; work waits meanwhile. */
 static void run_anew(struct op *op, struct pool *pool) {
     struct err err = ERR_INIT;
-    if (pool->runner == NULL) { /* drained: seen when it is enabled */
-        op_step_done(op, NULL);
+    bool had_runner = pool->runner != NULL;
+    if (pool->runner == NULL && strcmp(pool->record.state, "drained") == 0) {
+        op_step_done(op, NULL); /* it is seen when it is enabled */
         return;
     }
-    if (!pool_respec(pool, 0, &err)) {
+    if (pool->runner == NULL ? !pool_start(pool, 0, &err)
+                             : pool_is_ending(pool, &err) || !pool_respec(pool, 0, &err)) {
         op_step_done(op, &err);
         return;
     }
-    if (op->scratch == NULL) { /* once: asked again, it only waits */
-        op->scratch = pool;
+    /* Once: asked again, it only waits. What was started just now is what it shall be. */
+    if (op->scratch == NULL && had_runner)
         runner_restart(pool->runner);
-    }
+    op->scratch = pool;
     pool_until_serving(op, pool);
 }
 
@@ -342,12 +194,11 @@ static bool same_bag(struct op *op, const struct pool_record *now) {
     struct pool_record before;
     return shape_decode(&pool_record_shape, op->record.before.at, op->record.before.length,
                         &op->step_arena, &before, NULL) &&
-           now->updated_at != 0 && pool_bag_same(&before, now) &&
-           strcmp(before.driver_version, now->driver_version) == 0;
+           pool_bag_same(&before, now) && strcmp(before.driver_version, now->driver_version) == 0;
 }
 
 static void take_on(struct op *op) {
-    struct pool *pool = own_pool(op);
+    struct pool *pool = pool_own(op);
     struct err err = ERR_INIT;
     if (pool == NULL)
         return;
@@ -360,7 +211,7 @@ static void take_on(struct op *op) {
 }
 
 static void take_back(struct op *op) {
-    struct pool *pool = own_pool(op);
+    struct pool *pool = pool_own(op);
     struct err err = ERR_INIT;
     struct pool_record before;
     if (pool == NULL)
@@ -371,11 +222,11 @@ static void take_back(struct op *op) {
         op_step_done(op, &err);
         return;
     }
-    if (pool->runner == NULL || !pool_respec(pool, 0, NULL)) {
-        op_step_done(op, NULL);
-        return;
-    }
-    runner_restart(pool->runner); /* whether it serves again is the pool's state to tell */
+    /* Whether it serves again is the pool's state to tell. */
+    if (!pool_is_ending(pool, NULL) && pool_respec(pool, 0, NULL))
+        runner_restart(pool->runner);
+    else
+        pool_stop(pool); /* it must not go on as what it is not any more */
     op_step_done(op, NULL);
 }
 
@@ -391,7 +242,7 @@ bool pool_update_finish(struct op *op, struct catalog_txn *txn, struct err *err)
     return true;
 }
 bool pool_update_undone(struct op *op, struct catalog_txn *txn, struct err *err) {
-    op_after_end(op, pool_catch_up);
+    op_after_end(op, pool_after_undo);
     return pool_put_before(op, txn, err);
 }
 void pool_update_recall(struct op *op) {
@@ -415,6 +266,8 @@ bool pool_upgrade_prepare(struct op *op, struct catalog_txn *txn, struct err *er
                        before.driver_version);
     if (!driver_reads_formats_of(driver,
                                  driver_find(op->core, before.driver, before.driver_version), err))
+        return false;
+    if (!pool_lock_driver(op, before.driver, driver_version(driver), err))
         return false;
     after = before;
     after.driver_version = driver_version(driver);
@@ -452,11 +305,11 @@ bool pool_enable_prepare(struct op *op, struct catalog_txn *txn, struct err *err
         return false;
     if (strcmp(record.state, "disabled") != 0 && strcmp(record.state, "drained") != 0)
         return err_set(err, ERR_STATE, "pool %s is %s", record.name, record.state);
-    return true;
+    return pool_lock_driver(op, record.driver, record.driver_version, err);
 }
 
 void pool_enable_open_run(struct op *op) {
-    struct pool *pool = own_pool(op);
+    struct pool *pool = pool_own(op);
     struct err err = ERR_INIT;
     if (pool == NULL)
         return;
@@ -467,7 +320,7 @@ void pool_enable_open_run(struct op *op) {
 }
 
 void pool_enable_open_undo(struct op *op) {
-    struct pool *pool = own_pool(op);
+    struct pool *pool = pool_own(op);
     if (pool == NULL)
         return;
     if (strcmp(pool->record.state, "drained") == 0)
@@ -496,11 +349,11 @@ bool pool_restart_prepare(struct op *op, struct catalog_txn *txn, struct err *er
         return false;
     if (strcmp(record.state, "enabled") != 0 && strcmp(record.state, "disabled") != 0)
         return err_set(err, ERR_STATE, "pool %s is %s", record.name, record.state);
-    return true;
+    return pool_lock_driver(op, record.driver, record.driver_version, err);
 }
 
 void pool_restart_restart_run(struct op *op) {
-    struct pool *pool = own_pool(op);
+    struct pool *pool = pool_own(op);
     struct err err = ERR_INIT;
     if (pool == NULL)
         return;
@@ -509,6 +362,9 @@ void pool_restart_restart_run(struct op *op) {
             op_step_done(op, &err);
             return;
         }
+    } else if (pool_is_ending(pool, &err)) {
+        op_step_done(op, &err);
+        return;
     } else if (op->scratch == NULL) { /* once: asked again, it only waits */
         struct runner_status status;
         runner_status(pool->runner, &status);

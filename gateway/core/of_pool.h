@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * of_pool.h: what of_pool.c and of_pool_end.c share. All answer or read for an operation whose
- * object is a pool.
+ * of_pool.h: what of_pool.c, of_pool_create.c and of_pool_end.c share. All answer or read for an
+ * operation whose object is a pool.
  */
 #ifndef SLUICE_CORE_OF_POOL_H
 #define SLUICE_CORE_OF_POOL_H
@@ -18,8 +18,15 @@ bool pool_put_before(struct op *op, struct catalog_txn *txn, struct err *err);
 /* The record's state; the pool in memory follows once it is durable. */
 bool pool_set_state(struct op *op, struct catalog_txn *txn, const char *state, struct err *err);
 void pool_catch_up(struct op *op);
+/* The same, and its runner runs or not as the record says. */
+void pool_after_undo(struct op *op);
+/* Nobody stops the driver while an operation starts a runner with it. */
+bool pool_lock_driver(struct op *op, const char *name, const char *version, struct err *err);
 void pool_recall(struct op *op);
-/* Ends the step when the pool serves, or does not; when its runner is gone. */
+/* The pool of the operation. NULL: it is not there, and the step has been answered so. */
+struct pool *pool_own(struct op *op);
+/* Ends the step when the pool serves, does not, or the operation is cancelled; when its runner is
+ * gone. */
 void pool_until_serving(struct op *op, struct pool *pool);
 void pool_until_stopped(struct op *op, struct pool *pool);
 

@@ -92,7 +92,7 @@ bool pool_drain_finish(struct op *op, struct catalog_txn *txn, struct err *err) 
     return pool_set_state(op, txn, "drained", err);
 }
 bool pool_drain_undone(struct op *op, struct catalog_txn *txn, struct err *err) {
-    op_after_end(op, pool_catch_up);
+    op_after_end(op, pool_after_undo);
     return pool_put_before(op, txn, err);
 }
 void pool_drain_recall(struct op *op) {
@@ -182,12 +182,13 @@ static bool forget_one(struct op *op, enum core_noun noun, struct err *err) {
         !first.found)
         return false;
     struct arena arena;
+    uint64_t revision;
     arena_init(&arena, ENGINE_OP_MEMORY);
-    bool ok = store_get(op->core->catalog, noun, &first.id, &arena, &record, NULL, err);
+    bool ok = store_get(op->core->catalog, noun, &first.id, &arena, &record, &revision, err);
     if (ok) {
         struct catalog_txn *txn = catalog_begin(op->core->catalog);
         catalog_finishing(txn);
-        store_drop(txn, noun, &record);
+        store_remove(txn, noun, &record, revision);
         if (noun == CORE_ATTACHMENT && record.attachment.served && op->core->exports != NULL)
             exports_remove(op->core->exports, &first.id, on_forgotten_export, NULL);
         if (noun == CORE_ATTACHMENT)
@@ -224,10 +225,15 @@ static void forget_objects(struct op *op) {
     op_step_done(op, err.code != ERR_NONE ? &err : NULL);
 }
 
+#define NOT_RELEASED "the backend cannot be given back (say forget to drop the pool all the same)"
+#define RELEASE_MARGIN_MS                                                   \
+    100 /* beyond the retry limit, so that a late answer is not tried again \
+         */
+
 static void release_when_serving(struct op *op) {
+    static const struct wire_nothing nothing;
     struct pool *pool = pool_find(op->core, &op->record.object);
     struct err err = ERR_INIT;
-    struct wire_nothing nothing = {0};
     enum pool_standing standing = pool_standing(pool, &err);
     if (standing == POOL_UNDECIDED)
         return;
@@ -236,9 +242,22 @@ static void release_when_serving(struct op *op) {
         op_call(op, pool->runner, WIRE_POOL_RELEASE, &nothing, NULL);
         return;
     }
-    err_context(&err,
-                "the backend cannot be given back (say forget to drop the pool all the same)");
+    err_context(&err, NOT_RELEASED);
     op_step_done(op, &err);
+}
+
+/* Neither the backend nor the driver may keep the operation, and with it the pool, for ever. */
+static void on_release_late(struct op *op) {
+    struct pool *pool = pool_find(op->core, &op->record.object);
+    struct err err = ERR_INIT;
+    err_set(&err, ERR_STALLED, NOT_RELEASED ": it does not answer");
+    if (pool->waiter == op) {
+        pool_unwait(pool);
+        op_step_done(op, &err);
+    } else {
+        op_blame(op, err.code, err.text);
+        pool_stop(pool); /* which ends the call */
+    }
 }
 
 void pool_delete_release_run(struct op *op) {
@@ -252,11 +271,11 @@ void pool_delete_release_run(struct op *op) {
         op_step_done(op, NULL);
     } else if (pool->runner == NULL && !pool_start(pool, SLUICE_POOL_CLAIM, &err)) {
         /* CLAIM: released before a crash, it has no marker, and that is no reason to fail. */
-        err_context(&err,
-                    "the backend cannot be given back (say forget to drop the pool all the same)");
+        err_context(&err, NOT_RELEASED);
         op_step_done(op, &err);
     } else {
         pool_wait(pool, op, release_when_serving);
+        op_deadline(op, op->core->options.retry_limit_ms + RELEASE_MARGIN_MS, on_release_late);
         release_when_serving(op);
     }
 }
@@ -281,17 +300,13 @@ bool pool_delete_finish(struct op *op, struct catalog_txn *txn, struct err *err)
     return true;
 }
 
-/* After a restart nobody had started a pool that was being deleted. */
-static void after_kept(struct op *op) {
-    pool_catch_up(op);
-    pools_start(op->core);
-}
-
 bool pool_delete_undone(struct op *op, struct catalog_txn *txn, struct err *err) {
-    op_after_end(op, after_kept);
+    op_after_end(op, pool_after_undo);
     return pool_put_before(op, txn, err);
 }
 void pool_delete_recall(struct op *op) {
+    const struct pool_delete_params *params = op->params;
     pool_recall(op);
-    (void)op_lock(op, LOCK_WORK, &op->record.object, true, NULL);
+    if (!params->forget) /* others may still be at work in what is forgotten */
+        (void)op_lock(op, LOCK_WORK, &op->record.object, true, NULL);
 }

@@ -39,8 +39,7 @@ bool snapshot_create_prepare(struct op *op, struct catalog_txn *txn, struct err 
     uint64_t revision;
     struct sluice_uuid id = uuid_new();
     if (!object_read(op, CORE_VOLUME, params->volume, &volume, &revision, err) ||
-        !op_set_pool(op, &volume.pool, false, err) ||
-        !op_lock(op, LOCK_OBJECT, &volume.id, true, err) ||
+        !op_set_pool(op, &volume.pool, err) || !op_lock(op, LOCK_OBJECT, &volume.id, true, err) ||
         !volume_can_be_taken(op, &volume, err) ||
         !valid_name(op, "name", params->name, RECORD_NAME_MAX, err) ||
         !valid_labels(op, &params->labels, err) ||
@@ -182,8 +181,7 @@ bool snapshot_delete_prepare(struct op *op, struct catalog_txn *txn, struct err 
     struct snapshot_record record, after;
     uint64_t revision;
     if (!target_read(op, CORE_SNAPSHOT, params->target, &record, &revision, err) ||
-        !op_set_pool(op, &record.pool, false, err) ||
-        !op_lock(op, LOCK_OBJECT, &record.id, true, err) ||
+        !op_set_pool(op, &record.pool, err) || !op_lock(op, LOCK_OBJECT, &record.id, true, err) ||
         !op_lock(op, LOCK_OBJECT, &record.volume, true, err))
         return false;
     if (strcmp(record.state, "available") != 0)

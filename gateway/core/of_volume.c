@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * of_volume.c: the operations of volumes.
+ * of_volume.c: the operations of volumes that are there, or are taken over. Making one:
+ * of_volume_create.c.
  */
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include "base/uuid.h"
 #include "core/kinds.h"
 #include "core/objects.h"
+#include "core/of_volume.h"
 #include "core/pool.h"
 #include "core/state.h"
 #include "core/validate.h"
@@ -21,14 +23,14 @@
 static bool volume_target(struct op *op, const char *reference, struct volume_record *ret,
                           uint64_t *ret_revision, struct err *err) {
     if (!target_read(op, CORE_VOLUME, reference, ret, ret_revision, err) ||
-        !op_set_pool(op, &ret->pool, false, err) || !op_lock(op, LOCK_OBJECT, &ret->id, true, err))
+        !op_set_pool(op, &ret->pool, err) || !op_lock(op, LOCK_OBJECT, &ret->id, true, err))
         return false;
     if (strcmp(ret->state, "available") != 0)
         return err_set(err, ERR_STATE, "volume %s is %s", ret->name, ret->state);
     return true;
 }
 
-static bool detached(const struct volume_record *volume, const char *what, struct err *err) {
+bool volume_detached(const struct volume_record *volume, const char *what, struct err *err) {
     if (volume->attachments == 0)
         return true;
     return err_set(
@@ -38,12 +40,12 @@ static bool detached(const struct volume_record *volume, const char *what, struc
         volume->name, volume->attachments, what);
 }
 
-static void recall_volume(struct op *op) {
+void volume_recall(struct op *op) {
     op_recall_pool(op);
     (void)op_lock(op, LOCK_OBJECT, &op->record.object, true, NULL);
 }
 
-static void keep_volume(struct op *op, const void *result) {
+void volume_keep(struct op *op, const void *result) {
     const struct wire_volume *volume = result;
     op->size_bytes = volume->size_bytes;
     op->used_bytes = volume->used_bytes;
@@ -51,9 +53,7 @@ static void keep_volume(struct op *op, const void *result) {
     op_step_done(op, NULL);
 }
 
-/* The last change of the operations after which the volume is available, as the driver said it is.
- */
-static bool volume_becomes_available(struct op *op, struct catalog_txn *txn, struct err *err) {
+bool volume_becomes_available(struct op *op, struct catalog_txn *txn, struct err *err) {
     struct volume_record before, after;
     uint64_t revision;
     if (!object_again(op, CORE_VOLUME, &before, &revision, err))
@@ -71,7 +71,7 @@ static bool volume_becomes_available(struct op *op, struct catalog_txn *txn, str
     return true;
 }
 
-static bool volume_goes(struct op *op, struct catalog_txn *txn, struct err *err) {
+bool volume_goes(struct op *op, struct catalog_txn *txn, struct err *err) {
     struct volume_record record;
     uint64_t revision;
     struct err trouble = ERR_INIT;
@@ -97,7 +97,7 @@ static void volume_state(struct catalog_txn *txn, const struct volume_record *be
     store_change(txn, CORE_VOLUME, before, revision, &after);
 }
 
-static bool size_fits(struct op *op, uint64_t *size, struct err *err) {
+bool volume_size_fits(struct op *op, uint64_t *size, struct err *err) {
     const struct wire_pool *limits = pool_opened(op->pool);
     uint64_t step = limits->volume_size_step > 0 ? limits->volume_size_step : 1;
     if (!num_round_up_u64(*size, step, size))
@@ -112,186 +112,13 @@ static bool size_fits(struct op *op, uint64_t *size, struct err *err) {
     return true;
 }
 
-/* Is `word` one of the space-separated words? An empty word becomes the first. */
-static bool one_of_words(struct arena *arena, const char *words, const char **word) {
-    size_t length = strlen(*word);
-    if (length == 0) {
-        *word = arena_strndup(arena, words, strcspn(words, " "));
-        return *word != NULL;
-    }
-    for (const char *at = words; *at != '\0';) {
-        size_t span = strcspn(at, " ");
-        if (span == length && memcmp(at, *word, length) == 0)
-            return true;
-        at += span + (at[span] == ' ');
-    }
-    return false;
-}
-
-static bool fresh_name(struct op *op, const struct sluice_uuid *pool, const char *name,
+bool volume_fresh_name(struct op *op, const struct sluice_uuid *pool, const char *name,
                        const struct text_pairs *labels, struct err *err) {
     const struct wire_pool *limits = pool_opened(op->pool);
     size_t max = limits->name_max > 0 && limits->name_max < RECORD_NAME_MAX ? limits->name_max
                                                                             : RECORD_NAME_MAX;
     return valid_name(op, "name", name, max, err) && valid_labels(op, labels, err) &&
            name_free(op, CORE_VOLUME, pool, name, err);
-}
-
-/* ---- create --------------------------------------------------------------------------------- */
-
-static bool source_snapshot(struct op *op, const struct volume_create_params *params,
-                            struct volume_record *record, struct err *err) {
-    struct snapshot_record snapshot;
-    uint64_t revision;
-    if (!object_read(op, CORE_SNAPSHOT, params->source_snapshot, &snapshot, &revision, err) ||
-        !op_lock(op, LOCK_OBJECT, &snapshot.id, false, err))
-        return false;
-    if (!uuid_equal(&snapshot.pool, &op->record.pool))
-        return err_set(err, ERR_UNSUPPORTED, "snapshot %s is in another pool", snapshot.name);
-    if (strcmp(snapshot.state, "available") != 0)
-        return err_set(err, ERR_STATE, "snapshot %s is %s", snapshot.name, snapshot.state);
-    record->source_kind = "snapshot";
-    record->source = snapshot.id;
-    if (record->size_bytes == 0)
-        record->size_bytes = snapshot.size_bytes;
-    if (record->size_bytes < snapshot.size_bytes)
-        return op_violation(op, err, "size_bytes", "smaller than the snapshot's %llu bytes",
-                            (unsigned long long)snapshot.size_bytes);
-    return pool_can(op->pool, SLUICE_CAP_CLONE, "make volumes from snapshots", err);
-}
-
-static bool source_volume(struct op *op, const struct volume_create_params *params,
-                          struct volume_record *record, struct err *err) {
-    struct volume_record source;
-    uint64_t revision;
-    if (!object_read(op, CORE_VOLUME, params->source_volume, &source, &revision, err) ||
-        !op_lock(op, LOCK_OBJECT, &source.id, false, err))
-        return false;
-    if (!uuid_equal(&source.pool, &op->record.pool))
-        return err_set(err, ERR_UNSUPPORTED, "volume %s is in another pool", source.name);
-    if (strcmp(source.state, "available") != 0)
-        return err_set(err, ERR_STATE, "volume %s is %s", source.name, source.state);
-    if (!detached(&source, "copy it", err))
-        return false;
-    record->source_kind = "volume";
-    record->source = source.id;
-    if (record->size_bytes == 0)
-        record->size_bytes = source.size_bytes;
-    if (record->size_bytes < source.size_bytes)
-        return op_violation(op, err, "size_bytes", "smaller than the source's %llu bytes",
-                            (unsigned long long)source.size_bytes);
-    return pool_can(op->pool, SLUICE_CAP_CLONE, "copy volumes", err);
-}
-
-/* The pool that the request names, or that of its source. */
-static bool pool_of_request(struct op *op, const struct volume_create_params *params,
-                            struct sluice_uuid *ret, struct err *err) {
-    union {
-        struct volume_record volume;
-        struct snapshot_record snapshot;
-    } source;
-    uint64_t revision;
-    if (params->pool[0] != '\0')
-        return core_resolve(op->core, CORE_POOL, params->pool, ret, err);
-    if (params->source_snapshot[0] != '\0') {
-        if (!object_read(op, CORE_SNAPSHOT, params->source_snapshot, &source, &revision, err))
-            return false;
-        *ret = source.snapshot.pool;
-        return true;
-    }
-    if (params->source_volume[0] != '\0') {
-        if (!object_read(op, CORE_VOLUME, params->source_volume, &source, &revision, err))
-            return false;
-        *ret = source.volume.pool;
-        return true;
-    }
-    return op_violation(op, err, "pool", "say in which pool, or from which source");
-}
-
-bool volume_create_prepare(struct op *op, struct catalog_txn *txn, struct err *err) {
-    const struct volume_create_params *params = op->params;
-    struct sluice_uuid pool, id = uuid_new();
-    if (!pool_of_request(op, params, &pool, err) || !op_set_pool(op, &pool, false, err) ||
-        !fresh_name(op, &pool, params->name, &params->labels, err))
-        return false;
-    struct volume_record record = {
-        .id = id,
-        .pool = pool,
-        .name = params->name,
-        .state = "creating",
-        .size_bytes = params->size_bytes,
-        .format = params->format,
-        .source_kind = "none",
-        .created_at = clock_wall_ms(),
-        .updated_at = clock_wall_ms(),
-    };
-    if (params->source_snapshot[0] != '\0' && params->source_volume[0] != '\0')
-        return op_violation(op, err, "source_volume", "give one source, not two");
-    if (params->source_snapshot[0] != '\0' && !source_snapshot(op, params, &record, err))
-        return false;
-    if (params->source_volume[0] != '\0' && !source_volume(op, params, &record, err))
-        return false;
-    if (!one_of_words(&op->arena, pool_opened(op->pool)->formats, &record.format))
-        return op_violation(op, err, "format", "the pool makes: %s",
-                            pool_opened(op->pool)->formats);
-    if (!size_fits(op, &record.size_bytes, err) ||
-        !pairs_keep(&op->arena, &params->labels, &record.labels))
-        return err_set(err, ERR_NO_MEMORY, "no memory for the volume");
-    op_set_object(op, &id, params->name);
-    if (!op_lock(op, LOCK_OBJECT, &id, true, err))
-        return false;
-    store_add(txn, CORE_VOLUME, &record);
-    return true;
-}
-
-void volume_create_recall(struct op *op) {
-    recall_volume(op);
-    struct volume_record record;
-    uint64_t revision;
-    if (object_again(op, CORE_VOLUME, &record, &revision, NULL) && !uuid_is_zero(&record.source))
-        (void)op_lock(op, LOCK_OBJECT, &record.source, false, NULL);
-}
-
-void volume_create_driver_run(struct op *op) {
-    struct volume_record record;
-    struct snapshot_record snapshot;
-    uint64_t revision;
-    struct err err = ERR_INIT;
-    if (!object_again(op, CORE_VOLUME, &record, &revision, &err)) {
-        op_step_done(op, &err);
-        return;
-    }
-    struct wire_volume_create args = {
-        .volume = record.id,
-        .source = record.source,
-        .size_bytes = record.size_bytes,
-        .name = record.name,
-        .format = record.format,
-    };
-    if (strcmp(record.source_kind, "volume") == 0) {
-        args.source_kind = SLUICE_SOURCE_VOLUME;
-    } else if (strcmp(record.source_kind, "snapshot") == 0) {
-        args.source_kind = SLUICE_SOURCE_SNAPSHOT;
-        if (!store_get(op->core->catalog, CORE_SNAPSHOT, &record.source, &op->step_arena, &snapshot,
-                       NULL, &err)) {
-            op_step_done(op, &err);
-            return;
-        }
-        args.source_volume = snapshot.volume;
-    }
-    op_call(op, pool_runner(op->pool), WIRE_VOLUME_CREATE, &args, keep_volume);
-}
-
-void volume_create_driver_undo(struct op *op) {
-    struct wire_volume_id args = {.volume = op->record.object};
-    op_call(op, pool_runner(op->pool), WIRE_VOLUME_DELETE, &args, NULL);
-}
-
-bool volume_create_finish(struct op *op, struct catalog_txn *txn, struct err *err) {
-    return volume_becomes_available(op, txn, err);
-}
-bool volume_create_undone(struct op *op, struct catalog_txn *txn, struct err *err) {
-    return volume_goes(op, txn, err);
 }
 
 /* ---- update --------------------------------------------------------------------------------- */
@@ -326,7 +153,8 @@ bool volume_resize_prepare(struct op *op, struct catalog_txn *txn, struct err *e
     const struct volume_resize_params *params = op->params;
     struct volume_record record;
     uint64_t revision, size = params->size_bytes;
-    if (!volume_target(op, params->target, &record, &revision, err) || !size_fits(op, &size, err))
+    if (!volume_target(op, params->target, &record, &revision, err) ||
+        !volume_size_fits(op, &size, err))
         return false;
     if (size < record.size_bytes) {
         if (!params->shrink)
@@ -335,7 +163,7 @@ bool volume_resize_prepare(struct op *op, struct catalog_txn *txn, struct err *e
                 "less than the %llu bytes it has: say shrink when what is beyond may "
                 "be lost",
                 (unsigned long long)record.size_bytes);
-        if (!detached(&record, "shrink it", err) ||
+        if (!volume_detached(&record, "shrink it", err) ||
             !pool_can(op->pool, SLUICE_CAP_SHRINK, "make volumes smaller", err))
             return false;
     } else if (!pool_can(op->pool, SLUICE_CAP_GROW, "make volumes larger", err)) {
@@ -352,7 +180,7 @@ void volume_resize_driver_run(struct op *op) {
                                       .size_bytes = params->size_bytes};
     if (limits != NULL && limits->volume_size_step > 1)
         (void)num_round_up_u64(args.size_bytes, limits->volume_size_step, &args.size_bytes);
-    op_call(op, pool_runner(op->pool), WIRE_VOLUME_RESIZE, &args, keep_volume);
+    op_call(op, pool_runner(op->pool), WIRE_VOLUME_RESIZE, &args, volume_keep);
 }
 
 bool volume_resize_finish(struct op *op, struct catalog_txn *txn, struct err *err) {
@@ -362,7 +190,7 @@ bool volume_resize_undone(struct op *op, struct catalog_txn *txn, struct err *er
     return volume_stays(op, txn, err);
 }
 void volume_resize_recall(struct op *op) {
-    recall_volume(op);
+    volume_recall(op);
 }
 
 /* ---- revert --------------------------------------------------------------------------------- */
@@ -389,7 +217,7 @@ bool volume_revert_prepare(struct op *op, struct catalog_txn *txn, struct err *e
                             snapshot.name);
     if (strcmp(snapshot.state, "available") != 0)
         return err_set(err, ERR_STATE, "snapshot %s is %s", snapshot.name, snapshot.state);
-    if (!detached(&record, "revert it", err) ||
+    if (!volume_detached(&record, "revert it", err) ||
         !pool_can(op->pool, SLUICE_CAP_REVERT, "revert volumes", err))
         return false;
     struct volume_revert_params *kept = arena_alloc(&op->arena, sizeof *kept);
@@ -407,7 +235,7 @@ void volume_revert_driver_run(struct op *op) {
     const struct volume_revert_params *params = op->params;
     struct wire_volume_revert args = {.volume = op->record.object, .operation = op->record.id};
     (void)uuid_parse(params->snapshot, &args.snapshot);
-    op_call(op, pool_runner(op->pool), WIRE_VOLUME_REVERT, &args, keep_volume);
+    op_call(op, pool_runner(op->pool), WIRE_VOLUME_REVERT, &args, volume_keep);
 }
 
 bool volume_revert_finish(struct op *op, struct catalog_txn *txn, struct err *err) {
@@ -417,7 +245,7 @@ bool volume_revert_undone(struct op *op, struct catalog_txn *txn, struct err *er
     return volume_stays(op, txn, err);
 }
 void volume_revert_recall(struct op *op) {
-    recall_volume(op);
+    volume_recall(op);
     struct sluice_uuid snapshot;
     if (uuid_parse(((const struct volume_revert_params *)op->params)->snapshot, &snapshot))
         (void)op_lock(op, LOCK_OBJECT, &snapshot, false, NULL);
@@ -450,7 +278,7 @@ bool volume_delete_undone(struct op *op, struct catalog_txn *txn, struct err *er
     return volume_stays(op, txn, err);
 }
 void volume_delete_recall(struct op *op) {
-    recall_volume(op);
+    volume_recall(op);
 }
 
 /* ---- adopt and unmanage --------------------------------------------------------------------- */
@@ -459,8 +287,8 @@ bool volume_adopt_prepare(struct op *op, struct catalog_txn *txn, struct err *er
     const struct volume_adopt_params *params = op->params;
     struct sluice_uuid pool, id = uuid_new();
     if (!core_resolve(op->core, CORE_POOL, params->pool, &pool, err) ||
-        !op_set_pool(op, &pool, false, err) ||
-        !fresh_name(op, &pool, params->name, &params->labels, err) ||
+        !op_set_pool(op, &pool, err) ||
+        !volume_fresh_name(op, &pool, params->name, &params->labels, err) ||
         !pool_can(op->pool, SLUICE_CAP_ADOPT, "take over volumes", err))
         return false;
     if (params->reference[0] == '\0')
@@ -487,7 +315,7 @@ void volume_adopt_driver_run(struct op *op) {
     const struct volume_adopt_params *params = op->params;
     struct wire_volume_adopt args = {
         .volume = op->record.object, .reference = params->reference, .name = params->name};
-    op_call(op, pool_runner(op->pool), WIRE_VOLUME_ADOPT, &args, keep_volume);
+    op_call(op, pool_runner(op->pool), WIRE_VOLUME_ADOPT, &args, volume_keep);
 }
 
 static void keep_reference(struct op *op, const void *result) {
@@ -511,7 +339,7 @@ bool volume_adopt_undone(struct op *op, struct catalog_txn *txn, struct err *err
     return volume_goes(op, txn, err);
 }
 void volume_adopt_recall(struct op *op) {
-    recall_volume(op);
+    volume_recall(op);
 }
 
 bool volume_unmanage_prepare(struct op *op, struct catalog_txn *txn, struct err *err) {
@@ -542,5 +370,5 @@ bool volume_unmanage_undone(struct op *op, struct catalog_txn *txn, struct err *
     return volume_stays(op, txn, err);
 }
 void volume_unmanage_recall(struct op *op) {
-    recall_volume(op);
+    volume_recall(op);
 }

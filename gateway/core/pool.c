@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * pool.c: the set of pools, in ascending order of name, and each one's runner.
+ */
 #include "core/pool.h"
 
 #include <stdio.h>
@@ -10,6 +13,7 @@
 #include "base/num.h"
 #include "base/uuid.h"
 #include "core/driver.h"
+#include "core/engine.h"
 #include "core/events.h"
 #include "core/pool_bag.h"
 #include "core/state.h"
@@ -37,15 +41,12 @@ uint32_t pools_count(const struct core *core) {
     return HASH_COUNT(core->pools->by_id);
 }
 
+static int by_name(const struct pool *a, const struct pool *b) {
+    return strcmp(a->record.name, b->record.name);
+}
+
 struct pool *pools_next(const struct core *core, const struct pool *after) {
-    struct pool *best = NULL, *pool, *next;
-    HASH_ITER(hh, core->pools->by_id, pool, next) {
-        if (after != NULL && strcmp(pool->record.name, after->record.name) <= 0)
-            continue;
-        if (best == NULL || strcmp(pool->record.name, best->record.name) < 0)
-            best = pool;
-    }
-    return best;
+    return after != NULL ? after->hh.next : core->pools->by_id;
 }
 
 bool pools_uid_taken(const struct core *core, uint32_t uid) {
@@ -86,7 +87,7 @@ struct pool *pool_add(struct core *core, const struct pool_record *record, struc
         free(pool);
         return NULL;
     }
-    HASH_ADD(hh, core->pools->by_id, id, sizeof pool->id, pool);
+    HASH_ADD_INORDER(hh, core->pools->by_id, id, sizeof pool->id, pool, by_name);
     return pool;
 }
 
@@ -144,13 +145,37 @@ void pools_close(struct core *core) {
     core->pools = NULL;
 }
 
+static bool shall_run(const struct pool *pool) {
+    return strcmp(pool->record.state, "enabled") == 0 ||
+           strcmp(pool->record.state, "disabled") == 0;
+}
+
 void pools_start(struct core *core) {
-    for (struct pool *pool = pools_next(core, NULL); pool != NULL; pool = pools_next(core, pool)) {
-        bool runs = strcmp(pool->record.state, "enabled") == 0 ||
-                    strcmp(pool->record.state, "disabled") == 0;
-        if (runs && pool->runner == NULL)
+    for (struct pool *pool = pools_next(core, NULL); pool != NULL; pool = pools_next(core, pool))
+        if (shall_run(pool) && pool->runner == NULL)
             (void)pool_start(pool, 0, NULL); /* pool->cause says why not */
+}
+
+bool pool_is_ending(const struct pool *pool, struct err *err) {
+    struct runner_status status = {.state = RUNNER_SERVING};
+    if (pool->runner != NULL)
+        runner_status(pool->runner, &status);
+    if (status.state != RUNNER_STOPPING && status.state != RUNNER_STOPPED)
+        return false;
+    err_set(err, ERR_POOL_DOWN, "the pool's runner is ending");
+    return true;
+}
+
+void pool_settle(struct pool *pool) {
+    if (pool->runner == NULL) {
+        if (shall_run(pool))
+            (void)pool_start(pool, 0, NULL);
+        return;
     }
+    if (!shall_run(pool))
+        pool_stop(pool);
+    else if (pool_is_ending(pool, NULL))
+        pool->start_again = true;
 }
 
 /* ---- the runner ----------------------------------------------------------------------------- */
@@ -200,11 +225,23 @@ static void on_state(void *owner, struct runner *runner, enum runner_state state
     wake_waiter(pool);
 }
 
+static bool may_tell(struct pool *pool) {
+    uint64_t now_ms = clock_mono_ms();
+    if (pool->told_since_ms == 0 || now_ms - pool->told_since_ms >= 60000) {
+        pool->told_since_ms = now_ms;
+        pool->told = 0;
+    }
+    if (++pool->told == POOL_TOLD_MAX + 1 && pool->core->options.on_log != NULL)
+        pool->core->options.on_log(pool->core->owner, SLUICE_LOG_WARNING, pool->record.name,
+                                   "the driver tells more events than are kept in a minute");
+    return pool->told <= POOL_TOLD_MAX;
+}
+
 static void on_event(void *owner, struct runner *runner, const struct wire_event *event) {
     static const char *const names[] = {"", "capacity", "health", "access-lost"};
     struct pool *pool = owner;
     (void)runner;
-    if (event->event < sizeof names / sizeof names[0] && event->event != 0)
+    if (event->event < sizeof names / sizeof names[0] && event->event != 0 && may_tell(pool))
         tell(pool, names[event->event], event->text);
 }
 
@@ -215,17 +252,29 @@ static void on_log(void *owner, struct runner *runner, uint32_t level, const cha
         pool->core->options.on_log(pool->core->owner, level, pool->record.name, text);
 }
 
-/* Builds what the runner shall be; everything in it lives in the arena or in the pool. */
-static bool make_spec(struct pool *pool, uint32_t open_flags, struct arena *arena,
-                      struct runner_spec *ret, struct err *err) {
-    const struct manifest *manifest = pool->driver != NULL ? driver_manifest(pool->driver) : NULL;
-    if (manifest == NULL)
+/* The driver, which may have come or gone since the record was read. */
+static bool find_driver(struct pool *pool, struct err *err) {
+    pool->driver = driver_find(pool->core, pool->record.driver, pool->record.driver_version);
+    if (pool->driver == NULL || driver_manifest(pool->driver) == NULL)
         return err_set(err, ERR_DEPENDENCY,
                        "driver %s %s is not there: install it, or upgrade the pool",
                        pool->record.driver, pool->record.driver_version);
+    enum driver_state state = driver_state(pool->driver);
+    if (state == DRIVER_STOPPED || state == DRIVER_STOPPING)
+        return err_set(err, ERR_STATE, "the pool's driver is %s: start it first",
+                       driver_state_name(state));
+    return true;
+}
+
+/* Builds what the runner shall be; everything in it lives in the arena or in the pool. */
+static bool make_spec(struct pool *pool, uint32_t open_flags, struct arena *arena,
+                      struct runner_spec *ret, struct err *err) {
     struct text_pairs typed;
     struct bag bag = {0};
     struct text_list paths;
+    if (!find_driver(pool, err))
+        return false;
+    const struct manifest *manifest = driver_manifest(pool->driver);
     if (!pool_bag_open(pool->core, pool->driver, &pool->record, arena, &typed, err))
         return false;
     bag.plain = typed;
@@ -263,8 +312,11 @@ static bool make_spec(struct pool *pool, uint32_t open_flags, struct arena *aren
 
 bool pool_start(struct pool *pool, uint32_t open_flags, struct err *err) {
     static const struct runner_events events = {on_state, on_event, on_log};
+    pool->start_again = false;
     struct arena arena;
     struct runner_spec spec;
+    if (pool->core->stopping)
+        return err_set(err, ERR_STOPPING, "the gateway is stopping");
     arena_init(&arena, POOL_SPEC_MEMORY);
     pool->cause = ERR_INIT;
     bool ok = make_spec(pool, open_flags, &arena, &spec, &pool->cause) &&
@@ -279,6 +331,8 @@ bool pool_start(struct pool *pool, uint32_t open_flags, struct err *err) {
 bool pool_respec(struct pool *pool, uint32_t open_flags, struct err *err) {
     struct arena arena;
     struct runner_spec spec;
+    if (pool->runner == NULL)
+        return err_set(err, ERR_POOL_DOWN, "the pool has no runner");
     arena_init(&arena, POOL_SPEC_MEMORY);
     bool ok =
         make_spec(pool, open_flags, &arena, &spec, err) && runner_respec(pool->runner, &spec, err);
@@ -293,15 +347,14 @@ static void on_stopped(void *owner, struct runner *runner) {
     runner_release(runner);
     pool->runner = NULL;
     pool->last_state = RUNNER_STOPPED;
+    if (pool->start_again)
+        (void)pool_start(pool, 0, NULL);
     wake_waiter(pool);
 }
 
 void pool_stop(struct pool *pool) {
-    struct runner_status status;
-    if (pool->runner == NULL)
-        return;
-    runner_status(pool->runner, &status);
-    if (status.state != RUNNER_STOPPING && status.state != RUNNER_STOPPED)
+    pool->start_again = false;
+    if (pool->runner != NULL && !pool_is_ending(pool, NULL))
         runner_stop(pool->runner, on_stopped);
 }
 
@@ -309,6 +362,7 @@ void pool_wait(struct pool *pool, struct op *op, void (*on_change)(struct op *op
     CHECK(pool->waiter == NULL || pool->waiter == op);
     pool->waiter = op;
     pool->on_change = on_change;
+    op_when_cancelled(op, on_change);
 }
 
 void pool_unwait(struct pool *pool) {
@@ -382,9 +436,13 @@ bool pool_takes_work(const struct pool *pool, struct err *err) {
     if (!driver_takes_work(pool, err))
         return false;
     struct err cause = ERR_INIT;
-    if (pool_standing(pool, &cause) == POOL_FAILS)
-        return err_set(err, cause.code == ERR_QUARANTINED ? ERR_QUARANTINED : ERR_POOL_DOWN,
+    if (pool_standing(pool, &cause) == POOL_FAILS) {
+        struct runner_status status = {.state = RUNNER_STOPPED};
+        if (pool->runner != NULL)
+            runner_status(pool->runner, &status);
+        return err_set(err, status.state == RUNNER_QUARANTINED ? ERR_QUARANTINED : ERR_POOL_DOWN,
                        "pool %s: %s", pool->record.name, cause.text);
+    }
     if (pool_opened(pool) == NULL)
         return err_set(err, ERR_POOL_DOWN, "pool %s is still being opened", pool->record.name);
     return true;

@@ -34,21 +34,28 @@ struct pool {
     uint32_t work;     /* running operations that are not about the pool itself */
     struct op *waiter; /* the one operation about the pool itself, while it waits */
     void (*on_change)(struct op *op);
+    bool start_again;             /* once the runner that is being stopped has ended */
     enum runner_state last_state; /* told by an event */
     char last_cause[ERR_TEXT_MAX];
+    uint64_t told_since_ms; /* what its driver tells is counted by the minute */
+    uint32_t told;
 };
+
+/* Events of a driver that are kept in a minute; it could fill the catalogue with them otherwise. */
+#define POOL_TOLD_MAX 60
 
 bool pools_open(struct core *core, struct err *err);
 void pools_close(struct core *core); /* every runner has been released */
-/* Starts the runner of every pool that shall have one, by name. */
+/* Starts the runner of every pool that shall have one and has none, by name. */
 void pools_start(struct core *core);
+/* Starts or stops the pool's runner, as its record says. */
+void pool_settle(struct pool *pool);
 uint32_t pools_count(const struct core *core);
 /* In ascending order of name; NULL after the last. `after` NULL: the first. */
 struct pool *pools_next(const struct core *core, const struct pool *after);
 
 struct pool *pool_find(struct core *core, const struct sluice_uuid *id);
-struct pool *pool_find_name(struct core *core, const char *name);
-/* A pool that is being created. NULL: no memory, or POOLS_MAX. */
+/* A pool that is being created. NULL: no memory. */
 struct pool *pool_add(struct core *core, const struct pool_record *record, struct err *err);
 void pool_remove(struct pool *pool); /* without a runner */
 /* The record as the catalogue has it now. */
@@ -57,13 +64,17 @@ bool pool_reload(struct pool *pool, struct err *err);
 bool pool_set_record(struct pool *pool, const struct pool_record *record, struct err *err);
 bool pools_uid_taken(const struct core *core, uint32_t uid);
 
-/* Starts the runner; flags as enum sluice_pool_open_flag. */
+/* Starts the runner; flags as enum sluice_pool_open_flag. false also where its driver was stopped,
+ * or the gateway stops. */
 bool pool_start(struct pool *pool, uint32_t open_flags, struct err *err);
 /* What the runner shall be from its next process on: after the record or the driver changed. */
 bool pool_respec(struct pool *pool, uint32_t open_flags, struct err *err);
+/* Its runner is being stopped: POOL_DOWN. It cannot be restarted then. */
+bool pool_is_ending(const struct pool *pool, struct err *err);
 /* Ends the runner; the waiter's on_change is called when it has ended. */
 void pool_stop(struct pool *pool);
-/* Calls on_change at every change of the runner's state until pool_unwait. */
+/* Calls on_change at every change of the runner's state, and when the operation is cancelled, until
+ * pool_unwait. */
 void pool_wait(struct pool *pool, struct op *op, void (*on_change)(struct op *op));
 void pool_unwait(struct pool *pool);
 /* Serves, does not (err says why), or neither is known yet. */

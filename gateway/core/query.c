@@ -12,8 +12,8 @@
 #include "core/state.h"
 #include "core/store.h"
 
-#define QUERY_LOOKS_MAX 10000 /* records that one page looks at */
-#define QUERY_RECORD_MEMORY (256 * 1024)
+#define QUERY_LOOKS_MAX 10000            /* records that one page looks at */
+#define QUERY_RECORD_MEMORY (512 * 1024) /* an operation with its parameters is the largest */
 
 /* ---- one object ----------------------------------------------------------------------------- */
 
@@ -32,7 +32,7 @@ bool core_get(struct core *core, enum core_noun noun, const char *reference, str
     union record record;
     bool ok = store_get(core->catalog, noun, &id, &arena, &record, ret_etag, err);
     if (ok)
-        render_object(core, noun, &record, *ret_etag, ret_json);
+        render_object(core, noun, &record, ret_json);
     arena_release(&arena);
     return ok;
 }
@@ -116,12 +116,10 @@ static bool matches(const struct page *page, const union record *record) {
            id_matches(query->host, &page->host, view.host);
 }
 
-static bool read_entry(struct page *page, const struct catalog_entry *entry, union record *record,
-                       uint64_t *revision) {
+static bool read_entry(struct page *page, const struct catalog_entry *entry, union record *record) {
     if (page->by_index)
-        return store_get(page->core->catalog, page->noun, &page->last, &page->arena, record,
-                         revision, NULL);
-    *revision = entry->value.revision;
+        return store_get(page->core->catalog, page->noun, &page->last, &page->arena, record, NULL,
+                         &page->err);
     return shape_decode(store_shape(page->noun), entry->value.at, entry->value.length, &page->arena,
                         record, &page->err);
 }
@@ -139,14 +137,13 @@ static bool on_entry(void *arg, const struct catalog_entry *entry) {
            sizeof page->last.bytes);
     arena_reset(&page->arena);
     union record record;
-    uint64_t revision;
-    if (!read_entry(page, entry, &record, &revision))
-        return page->err.code == ERR_NONE;
+    if (!read_entry(page, entry, &record))
+        return false;
     if (!matches(page, &record))
         return true;
     if (page->found++ > 0)
         buf_put_u8(page->json, ',');
-    render_object(page->core, page->noun, &record, revision, page->json);
+    render_object(page->core, page->noun, &record, page->json);
     return true;
 }
 
@@ -157,7 +154,7 @@ bool core_list(struct core *core, enum core_noun noun, const struct core_query *
     if (noun == CORE_DRIVER)
         return render_drivers(core, query, ret_json, ret_next, err);
     struct page page = {.core = core, .noun = noun, .query = query, .json = ret_json};
-    struct sluice_uuid after;
+    struct sluice_uuid after = {{0}};
     if (query->after != NULL && !uuid_parse(query->after, &after))
         return err_set(err, ERR_BAD_REQUEST, "after: not a page token of this list");
     if (!resolve_filters(&page, err))

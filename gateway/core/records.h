@@ -110,15 +110,15 @@
     F(T, TIME, created_at, 0, "")                                                   \
     F(T, TIME, ended_at, 0, "")
 
-#define EVENT_RECORD_FIELDS(F, T)                            \
-    F(T, TEXT, type, 63, "volume.created, pool.health, ...") \
-    F(T, TEXT, noun, 15, "")                                 \
-    F(T, UUID, object, 0, "")                                \
-    F(T, TEXT, object_name, RECORD_NAME_MAX, "")             \
-    F(T, UUID, pool, 0, "")                                  \
-    F(T, UUID, operation, 0, "")                             \
-    F(T, TEXT, principal, 127, "")                           \
-    F(T, TEXT, text, 511, "for people")                      \
+#define EVENT_RECORD_FIELDS(F, T)                           \
+    F(T, TEXT, type, 63, "volume.create.done, pool.health") \
+    F(T, TEXT, noun, 15, "")                                \
+    F(T, UUID, object, 0, "")                               \
+    F(T, TEXT, object_name, RECORD_NAME_MAX, "")            \
+    F(T, UUID, pool, 0, "")                                 \
+    F(T, UUID, operation, 0, "")                            \
+    F(T, TEXT, principal, 127, "")                          \
+    F(T, TEXT, text, 511, "for people")                     \
     F(T, TIME, at, 0, "")
 
 #define TOKEN_RECORD_FIELDS(F, T)                           \

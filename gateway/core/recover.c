@@ -10,27 +10,40 @@
 #include "core/engine_state.h"
 #include "core/state.h"
 #include "core/store.h"
+#include <sluice/types.h>
 
 bool engine_open(struct core *core, struct engine **ret, struct err *err) {
     struct engine *engine = calloc(1, sizeof *engine);
     if (engine == NULL)
         return err_set(err, ERR_NO_MEMORY, "no memory for the engine");
     engine->core = core;
+    LIST_INIT(&engine->submissions);
     *ret = engine;
     return true;
 }
 
 struct found {
     struct sluice_uuid *at;
-    uint32_t count;
+    size_t count, capacity;
+    bool no_memory;
 };
 
 static bool on_active(void *arg, const struct catalog_entry *entry) {
     struct found *found = arg;
     size_t prefix = strlen(KEY_ACTIVE);
-    if (entry->key_length == prefix + sizeof found->at[0].bytes)
-        memcpy(found->at[found->count++].bytes, entry->key + prefix, sizeof found->at[0].bytes);
-    return found->count < ENGINE_OPERATIONS_MAX;
+    if (entry->key_length != prefix + sizeof found->at[0].bytes)
+        return true;
+    if (found->count == found->capacity) {
+        size_t capacity = found->capacity == 0 ? 64 : found->capacity * 2;
+        struct sluice_uuid *at = realloc(found->at, capacity * sizeof *at);
+        found->no_memory = at == NULL;
+        if (at == NULL)
+            return false;
+        found->at = at;
+        found->capacity = capacity;
+    }
+    memcpy(found->at[found->count++].bytes, entry->key + prefix, sizeof found->at[0].bytes);
+    return true;
 }
 
 /* An operation of a kind that this version does not know, or whose parameters do not decode, is
@@ -53,7 +66,7 @@ static bool load(struct op *op, const struct sluice_uuid *id, struct err *err) {
                         err);
 }
 
-static bool recover(struct engine *engine, const struct sluice_uuid *id, struct err *err) {
+static bool recall(struct engine *engine, const struct sluice_uuid *id, struct err *err) {
     struct op *op = op_create(engine, KIND_volume_create);
     if (op == NULL)
         return err_set(err, ERR_NO_MEMORY, "no memory for an operation");
@@ -66,18 +79,33 @@ static bool recover(struct engine *engine, const struct sluice_uuid *id, struct 
     op->state->undoing = strcmp(op->record.state, "undoing") == 0;
     op->row->recall(op);
     op_list(op);
-    engine_begin(op);
     return true;
 }
 
+static void tell_left(struct core *core, const struct err *err) {
+    if (core->options.on_log != NULL)
+        core->options.on_log(core->owner, SLUICE_LOG_ERROR, "recovery", err->text);
+}
+
+/* All of them have their locks before the first of them goes on. */
 bool engine_recover(struct engine *engine, struct err *err) {
-    struct found found = {calloc(ENGINE_OPERATIONS_MAX, sizeof *found.at), 0};
-    if (found.at == NULL)
-        return err_set(err, ERR_NO_MEMORY, "no memory for recovery");
+    struct found found = {0};
     bool ok = catalog_scan(engine->core->catalog, KEY_ACTIVE, strlen(KEY_ACTIVE), NULL, 0, false,
                            on_active, &found, err);
-    for (uint32_t i = 0; ok && i < found.count; i++)
-        ok = recover(engine, &found.at[i], err);
+    if (found.no_memory)
+        ok = err_set(err, ERR_NO_MEMORY, "no memory for recovery");
+    for (size_t i = 0; ok && i < found.count; i++) {
+        struct err trouble = ERR_INIT;
+        if (recall(engine, &found.at[i], &trouble))
+            continue;
+        tell_left(engine->core, &trouble);
+        ok = trouble.code != ERR_NO_MEMORY || err_set(err, trouble.code, "%s", trouble.text);
+    }
+    for (size_t i = 0; ok && i < found.count; i++) {
+        struct op *op = engine_find(engine, &found.at[i]);
+        if (op != NULL)
+            engine_begin(op);
+    }
     free(found.at);
     return ok;
 }
@@ -86,9 +114,9 @@ bool engine_recover(struct engine *engine, struct err *err) {
 void engine_close(struct engine *engine) {
     if (engine == NULL)
         return;
-    engine->closing = true;
     struct op_state *state, *next;
     HASH_ITER(hh, engine->running, state, next) op_destroy(state->op);
-    CHECK(engine->submitting == 0);
+    watches_drop(engine);
+    CHECK(LIST_EMPTY(&engine->submissions) && engine->accepting == 0 && engine->locks == NULL);
     free(engine);
 }

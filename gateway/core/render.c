@@ -65,7 +65,12 @@ static void render_running(struct core *core, const struct operation_record *rec
     if (op == NULL)
         return;
     struct op_progress progress;
+    struct runner_status status = {.stalled = false};
     op_progress(op, &progress);
+    if (pool_runner(op->pool) != NULL)
+        runner_status(op->pool->runner, &status);
+    if (progress.waiting_for == NULL && status.stalled)
+        progress.waiting_for = "the pool's driver, which does not get on";
     buf_printf(json, ",\"step\":");
     json_text(json, progress.step_name);
     buf_printf(json, ",\"waiting_for\":");
@@ -156,8 +161,7 @@ static void render_pool(struct core *core, const struct pool_record *record, str
 }
 
 void render_object(struct core *core, enum core_noun noun, const union record *record,
-                   uint64_t revision, struct buf *json) {
-    (void)revision;
+                   struct buf *json) {
     shape_json(store_shape(noun), record, true, json);
     if (noun == CORE_POOL)
         render_pool(core, &record->pool, json);

@@ -27,7 +27,7 @@ struct record_view {
 void record_view(enum core_noun noun, const union record *record, struct record_view *ret);
 
 void render_object(struct core *core, enum core_noun noun, const union record *record,
-                   uint64_t revision, struct buf *json);
+                   struct buf *json);
 struct runner;
 void render_runner(const struct runner *runner, struct buf *json);
 bool render_driver(struct core *core, const char *reference, struct buf *json, struct err *err);

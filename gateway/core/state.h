@@ -13,6 +13,7 @@
 #include "catalog/catalog.h"
 #include "catalog/seal.h"
 #include "core/core.h"
+#include "core/prune.h"
 #include "core/store.h"
 #include "exports/exports.h"
 #include "runners/runners.h"
@@ -48,7 +49,7 @@ struct core {
     void (*on_closed)(void *owner);
     void *owner;
     uv_timer_t prune_timer;
-    struct key prune_cursor;
+    struct key prune_cursors[PRUNE_KINDS]; /* where each was left; length 0: at its end */
 };
 
 /* The account of sluice-data; no pool has it. */

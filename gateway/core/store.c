@@ -281,12 +281,6 @@ void store_remove(struct catalog_txn *txn, enum core_noun noun, const void *reco
     struct key key;
     key_of(&key, noun, record);
     catalog_expect(txn, key.at, key.length, revision);
-    store_drop(txn, noun, record);
-}
-
-void store_drop(struct catalog_txn *txn, enum core_noun noun, const void *record) {
-    struct key key;
-    key_of(&key, noun, record);
     catalog_delete(txn, key.at, key.length);
     if (noun == CORE_DRIVER)
         return;

@@ -65,7 +65,5 @@ void store_change(struct catalog_txn *txn, enum core_noun noun, const void *befo
                   uint64_t revision, const void *after);
 void store_remove(struct catalog_txn *txn, enum core_noun noun, const void *record,
                   uint64_t revision);
-/* Removes it whatever its revision is. */
-void store_drop(struct catalog_txn *txn, enum core_noun noun, const void *record);
 
 #endif

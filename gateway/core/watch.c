@@ -111,6 +111,19 @@ void watches_fire(struct engine *engine, const struct sluice_uuid *operation) {
     free(entry);
 }
 
+void watches_drop(struct engine *engine) {
+    struct watch_entry *entry, *next;
+    HASH_ITER(hh, engine->watches, entry, next) {
+        struct core_watch *watch;
+        while ((watch = TAILQ_FIRST(&entry->watches)) != NULL) {
+            TAILQ_REMOVE(&entry->watches, watch, entries);
+            watch->entry = NULL;
+        }
+        HASH_DEL(engine->watches, entry);
+        free(entry);
+    }
+}
+
 bool core_outcome(struct core *core, const struct sluice_uuid *operation, struct core_outcome *ret,
                   struct err *err) {
     struct arena arena;

@@ -98,7 +98,12 @@ static void judge_claims(struct ordering *ordering) {
 
 /* ---- requirements ---------------------------------------------------------------------------- */
 
-/* Versions of one name stand in ascending order, so the last one in range is the highest. */
+static bool is_held(const struct node *node) {
+    return node->driver->held && !node->driver->running;
+}
+
+/* Versions of one name stand in ascending order, so the last one in range is the highest. One that
+ * is wanted stopped is taken only where there is no other. */
 static uint32_t find_highest(const struct ordering *ordering, const struct node *node,
                              const struct manifest_requirement *requirement) {
     uint32_t found = NONE;
@@ -106,7 +111,8 @@ static uint32_t find_highest(const struct ordering *ordering, const struct node 
         const struct node *other = &ordering->nodes[i];
         if (!other->absent && other->manifest->category == node->manifest->category &&
             strcmp(other->manifest->name, requirement->name) == 0 &&
-            version_in_range(&other->manifest->version, &requirement->range))
+            version_in_range(&other->manifest->version, &requirement->range) &&
+            (found == NONE || !is_held(other) || is_held(&ordering->nodes[found])))
             found = i;
     }
     return found;
@@ -232,8 +238,7 @@ static bool judge_uses(struct ordering *ordering, struct node *node) {
         return false;
     for (uint32_t i = 0; i < node->use_count; i++) {
         const struct node *used = &ordering->nodes[node->uses[i]];
-        bool held = used->driver->held && !used->driver->running;
-        if (!used->blocked && !held)
+        if (!used->blocked && !is_held(used))
             continue;
         if (used->blocked)
             block(node, ERR_DEPENDENCY, "%s %s requires %s %s, which cannot start: %s",

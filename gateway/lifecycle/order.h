@@ -5,7 +5,8 @@
  * Categories start in the order network, storage, hypervisor; inside one a driver starts after all
  * that it requires, ties by name, then version, both ascending. Stop is the exact reverse: the rows
  * read backwards. A requirement is met by the highest version in its range that is there, of the
- * same category. Several versions of a driver are several drivers.
+ * same category; one that is held meets it only where no other does. Several versions of a driver
+ * are several drivers.
  *
  * The result depends on the set alone, not on the order in which it is given. A driver that cannot
  * start blocks those that require it and nobody else:

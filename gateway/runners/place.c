@@ -425,11 +425,11 @@ static void on_timer(uv_timer_t *timer) {
     uint64_t now_ms = clock_mono_ms();
     uint64_t late_ms = now_ms > runner->timer_ms ? now_ms - runner->timer_ms : 0;
     runner->timer_ms = 0;
-    if (late_ms >= LATE_MS) { /* we were stopped; so the process has its time yet */
-        if (runner->deadline_ms != 0)
-            runner->deadline_ms += late_ms;
+    if (late_ms >= LATE_MS) { /* we stood still, perhaps all did: the process gets its time anew */
+        if (is_due(runner->deadline_ms, now_ms))
+            runner->deadline_ms = now_ms + LATE_MS;
         if (runner->ping_ms != 0)
-            runner->ping_ms += late_ms;
+            runner->ping_ms = now_ms;
     }
     /* What it has said in time and we have not read yet counts. */
     if (runner->link != NULL &&

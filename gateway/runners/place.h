@@ -28,7 +28,7 @@
 #define RUNNER_MAGIC 0x52554e52
 #define RUNNER_LABEL_MAX 160
 #define SPEC_ARENA_MAX (2 * WIRE_ARENA_MAX) /* one LOAD and one POOL_OPEN */
-#define LATE_MS 1000 /* a timer that late means that we stood still, not the runner */
+#define LATE_MS 1000 /* a timer that late means that we stood still, not the runner alone */
 
 /* What sluice-super holds for us, by slot. */
 struct process {

@@ -146,11 +146,21 @@ static void forget_obituaries(struct runners *runners) {
     runners->obituary_count = 0;
 }
 
+/* A place takes its process in a turn of its own, so one that was started just now has none yet. */
+static bool has_place(const struct runners *runners, const struct sluice_uuid *tag) {
+    const struct runner *runner;
+    LIST_FOREACH(runner, &runners->places, entry)
+    if (uuid_equal(&runner->spec->tag, tag))
+        return true;
+    return false;
+}
+
 void runners_reap_unclaimed(struct runners *runners) {
     CHECK_MAGIC(runners, MAGIC);
     for (uint32_t i = 0; i < SUPER_CHILDREN_MAX; i++) {
         struct process *process = &runners->processes[i];
-        if (process->live && process->runner == NULL && !process->serves_data && !process->unwanted)
+        if (process->live && process->runner == NULL && !process->serves_data &&
+            !process->unwanted && !has_place(runners, &process->tag))
             make_unwanted(runners, process);
     }
     forget_obituaries(runners);

@@ -25,10 +25,11 @@ import subprocess
 import threading
 import time
 
-from gateway import BUILD, SEED, TREE, Lost, alive, check, new_key, note, stopped, temp, until
+from gateway import BUILD, END_S, SEED, TREE, Lost, alive, check, new_key, note, stopped, temp, until
 from kinds import KINDS, same
 from world import World, make_archives
 
+WAIT_S = min(30, END_S)  # for which a client asks the gateway to wait
 UNDO_PART = 3  # one of so many steps is tried while undoing
 SHOWN_MAX = 4  # failures of one group that are told in full
 COMMITS_MAX = 8  # a gateway's start and one operation take fewer
@@ -138,7 +139,7 @@ class Asking(threading.Thread):
     def run(self):
         method, path, body = self.request
         try:
-            self.answer = self.client.until_answered(method, path, body, self.key, 30)
+            self.answer = self.client.until_answered(method, path, body, self.key, WAIT_S)
         except Exception as trouble:  # told by the one who joins
             self.trouble = trouble
         self.client.close()
@@ -189,7 +190,7 @@ def judge(world, trial, tried, request, key, asking, before):
         raise AssertionError(f"answered {answer}")
     (tried.done if trial.expect == "done" else tried.undone)(world)
     method, path, body = request
-    again = world.client.until_answered(method, path, body, key, 30)
+    again = world.client.until_answered(method, path, body, key, WAIT_S)
     operation = next(iter(made))
     for each in (answer, again):
         same(each.headers["Sluice-Operation"], operation, "the operation of the answer")
@@ -224,7 +225,8 @@ def run(world, trial):
 # ---- all ----------------------------------------------------------------------------------------------
 
 class Report:
-    def __init__(self):
+    def __init__(self, stop_early):
+        self.stop_early = stop_early
         self.fired = {}  # by point and victim
         self.tried = {}
         self.failures = {}
@@ -242,7 +244,7 @@ class Report:
 
 def work(trials, drivers, report):
     world = None
-    while True:
+    while not (report.stop_early and report.failures):
         try:
             trial = trials.get_nowait()
         except queue.Empty:
@@ -266,14 +268,14 @@ def work(trials, drivers, report):
         world.gateway.stop()
 
 
-def run_all(trials, workers):
+def run_all(trials, workers, stop_early=False):
     waiting = queue.Queue()
     for trial in trials:
         waiting.put(trial)
     archives = os.path.join(temp, "archives")
     drivers = make_archives(archives) if not os.path.exists(archives) else \
         [os.path.join(BUILD, "drivers"), archives]
-    report = Report()
+    report = Report(stop_early)
     threads = [threading.Thread(target=work, args=(waiting, drivers, report)) for _ in range(workers)]
     for thread in threads:
         thread.start()
@@ -313,6 +315,14 @@ def check_reached(points, report, victim, what):
     for point in points:
         if point in REASONS:
             note(f"not killed at {point}: {REASONS[point]}")
+
+
+def torture_kinds(kinds, workers):
+    """sluiced alone, at the points of these kinds, until the first failure: for tests/mutants."""
+    points = [point for point in core_points() if kind_of(point) in kinds]
+    report = run_all(core_trials(points, [("sluiced", "kill")]), workers, stop_early=True)
+    tell(report, "points")
+    check("somebody died", report.fired)
 
 
 def torture(full, workers):

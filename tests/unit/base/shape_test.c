@@ -224,6 +224,48 @@ static void counts_are_bounded(void **state) {
     arena_release(&arena);
 }
 
+/* What encodes by a wider shape is refused by a narrower one at the first byte that is too many. */
+static void refuses_beyond(enum shape_kind kind, uint32_t held, uint32_t max, const void *value,
+                           size_t size) {
+    const struct shape_field wide_fields[] = {{"field", "", kind, 0, 100}};
+    const struct shape_field fields[] = {{"field", "", kind, 0, max}};
+    const struct shape wide = {"wide", 1, 1, size, wide_fields};
+    const struct shape narrow = {"narrow", 1, 1, size, fields};
+    union {
+        const char *text;
+        struct blob blob;
+        struct text_list list;
+        struct text_pairs pairs;
+    } decoded;
+    struct err err = ERR_INIT;
+    struct arena arena;
+    struct buf buf;
+    buf_init(&buf, 4096);
+    arena_init(&arena, 4096);
+    shape_encode(&wide, value, &buf);
+    assert_true(shape_decode(&wide, buf.at, buf.length, &arena, &decoded, NULL));
+    bool fits = shape_decode(&narrow, buf.at, buf.length, &arena, &decoded, &err);
+    assert_int_equal(fits, held <= max);
+    assert_int_equal(err.code, fits ? ERR_NONE : ERR_CORRUPT);
+    arena_release(&arena);
+    buf_release(&buf);
+}
+
+static void lengths_are_bounded(void **state) {
+    (void)state;
+    static const uint8_t bytes[4] = {1, 2, 3, 4};
+    const char *text = "four";
+    const struct blob blob = {bytes, 4};
+    const struct text_list list = {some_lines, 3};
+    const struct text_pairs pairs = {some_pairs, 3};
+    for (uint32_t max = 1; max <= 5; max++) {
+        refuses_beyond(SHAPE_TEXT, 4, max, &text, sizeof text);
+        refuses_beyond(SHAPE_BYTES, 4, max, &blob, sizeof blob);
+        refuses_beyond(SHAPE_TEXTS, 3, max, &list, sizeof list);
+        refuses_beyond(SHAPE_PAIRS, 3, max, &pairs, sizeof pairs);
+    }
+}
+
 static void pairs_must_ascend(void **state) {
     (void)state;
     struct arena arena;
@@ -400,7 +442,7 @@ int main(void) {
         cmocka_unit_test(pairs_must_ascend),    cmocka_unit_test(an_older_record),
         cmocka_unit_test(a_newer_record),       cmocka_unit_test(version_and_count_agree),
         cmocka_unit_test(copies_stand_alone),   cmocka_unit_test(maps),
-        cmocka_unit_test(too_long_is_a_bug),
+        cmocka_unit_test(too_long_is_a_bug),    cmocka_unit_test(lengths_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

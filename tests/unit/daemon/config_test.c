@@ -78,8 +78,8 @@ static void test_defaults(void **state) {
     assert_string_equal(config.state_directory, "/var/lib/sluice");
     assert_int_equal(config.driver_directories.count, 1);
     assert_int_equal(config.hosts.count, 0);
-    assert_int_equal(config.uids.low, 200000);
-    assert_int_equal(config.uids.high, 204095);
+    assert_int_equal(config.uids.low, 70000);
+    assert_int_equal(config.uids.high, 70999);
     assert_int_equal(config.catalog_map, UINT64_C(16) << 30);
     assert_int_equal(config.log_level, LOG_LEVEL_INFO);
     assert_int_equal(config.socket_role, ROLE_VIEWER);

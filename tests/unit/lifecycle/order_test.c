@@ -287,6 +287,15 @@ static void held_ones_block_who_needs_them(void **state) {
         "wanted stopped; start that first");
 }
 
+static void held_ones_are_passed_over(void **state) {
+    (void)state;
+    set_clear();
+    storage("a", "1.0.0", "");
+    storage("a", "1.2.0", "")->held = true;
+    storage("b", "1.0.0", "a *");
+    assert_string_equal(computed(set.drivers), "start a 1.0.0; start b 1.0.0; held a 1.2.0");
+}
+
 /* What runs goes on, whatever happens to archives; its row keeps the warning. */
 static void running_ones_are_kept(void **state) {
     (void)state;
@@ -454,6 +463,7 @@ int main(void) {
         cmocka_unit_test(a_running_one_keeps_its_name),
         cmocka_unit_test(broken_ones_are_not_there),
         cmocka_unit_test(held_ones_block_who_needs_them),
+        cmocka_unit_test(held_ones_are_passed_over),
         cmocka_unit_test(running_ones_are_kept),
         cmocka_unit_test(input_order_does_not_matter),
         cmocka_unit_test(nobody_starts_too_early),

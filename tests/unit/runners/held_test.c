@@ -59,6 +59,7 @@ static void adopted_without_a_restart(void **state) {
     world_open(&world, 2, NULL);
     assert_int_equal(world.held, 1);
     world_start(&world);
+    runners_reap_unclaimed(world.runners); /* it is claimed from now on, not from a later turn */
     UNTIL(&world, world_state(&world) == RUNNER_SERVING);
     struct runner_status status = world_status(&world);
     assert_int_equal(status.pid, pid);
@@ -72,7 +73,7 @@ static void adopted_without_a_restart(void **state) {
     UNTIL(&world, release.answers == 1 && next.answers == 1);
     assert_int_equal(world_status(&world).deaths, 0);
     assert_int_equal(world_starts(&world), 1);
-    runners_reap_unclaimed(world.runners); /* it is claimed */
+    runners_reap_unclaimed(world.runners);
     world_ask(&world, "last", &next);
     UNTIL(&world, next.answers == 1);
     world_end(&world);

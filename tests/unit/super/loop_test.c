@@ -377,6 +377,27 @@ static void nobody_is_left_behind(void **state) {
     play_end(&play);
 }
 
+/* Where accounts are shared, the session has to be enough, and nobody else may be hit. */
+static void a_shared_account_is_not_swept(void **state) {
+    (void)state;
+    struct play play;
+    int fd, other_fd;
+    begin(&play);
+    struct super_message spawned = spawn(&play, 1, &fd);
+    struct super_message other = spawn(&play, 2, &other_fd);
+    struct answer answer = ask(fd, 'f');
+    struct super_message request = {
+        .kind = SUPER_KILL, .slot = spawned.slot, .pid = spawned.pid, .signal = SIGKILL};
+    play_send(&play, &request);
+    assert_int_equal(play_expect(&play, SUPER_EXITED, NULL).pid, spawned.pid);
+    assert_true(play_ends(answer.child));
+    assert_int_equal(ask(other_fd, 'd').pid, other.pid);
+    kill(answer.grandchild, SIGKILL);
+    close(fd);
+    close(other_fd);
+    play_end(&play);
+}
+
 static void runners_die_with_super(void **state) {
     (void)state;
     struct play play;
@@ -473,6 +494,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_table_that_is_full_says_so),
         cmocka_unit_test(answers_wait_in_nobodys_memory),
         cmocka_unit_test(nobody_is_left_behind),
+        cmocka_unit_test(a_shared_account_is_not_swept),
         cmocka_unit_test(runners_die_with_super),
         cmocka_unit_test(quits_with_the_status_of_sluiced),
         cmocka_unit_test(a_quit_that_was_the_last_word_counts),
