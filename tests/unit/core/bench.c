@@ -138,7 +138,7 @@ void bench_start(struct bench *bench) {
     struct err err = ERR_INIT;
     const struct core_options options = {
         .state_directory = bench->state,
-        .nbd_directory = bench->state,
+        .nbd_directory = bench->nbd,
         .driver_directories = bench->driver_directories,
         .driver_directory_count = 1,
         .super_fd = -1,
@@ -178,6 +178,7 @@ int bench_setup(void **state) {
     assert_non_null(mkdtemp(bench->root));
     snprintf(bench->state, sizeof bench->state, "%s/state", bench->root);
     snprintf(bench->drivers, sizeof bench->drivers, "%s/drivers", bench->root);
+    snprintf(bench->nbd, sizeof bench->nbd, "%s/nbd", bench->root);
     make_directory(bench->root, "state");
     make_directory(bench->root, "drivers");
     bench->driver_directories[0] = bench->drivers;

@@ -26,7 +26,7 @@
 
 struct bench {
     char root[64];
-    char state[96], drivers[96];
+    char state[96], drivers[96], nbd[96];
     const char *driver_directories[1];
     uv_loop_t loop;
     uv_timer_t deadline;
