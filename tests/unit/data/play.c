@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -116,7 +117,8 @@ static void *run_loop(void *argument) {
     return NULL;
 }
 
-void play_start(struct play *play, uint64_t size_bytes, bool loses) {
+/* Everything but the loop; returns its end of the control socket. */
+static int prepare(struct play *play, uint64_t size_bytes, bool loses) {
     memset(play, 0, sizeof *play);
     play->loses = loses;
     play->size_bytes = size_bytes;
@@ -134,18 +136,44 @@ void play_start(struct play *play, uint64_t size_bytes, bool loses) {
     play->control = pair[0];
     struct timeval deadline = {.tv_sec = DEADLINE_S};
     setsockopt(play->control, SOL_SOCKET, SO_RCVTIMEO, &deadline, sizeof deadline);
+    return pair[1];
+}
+
+void play_start(struct play *play, uint64_t size_bytes, bool loses) {
+    int control = prepare(play, size_bytes, loses);
     struct loop_start *start = malloc(sizeof *start);
     CHECK(start != NULL);
-    *start = (struct loop_start){.play = play, .control = pair[1]};
+    *start = (struct loop_start){.play = play, .control = control};
     CHECK(pthread_create(&play->loop_thread, NULL, run_loop, start) == 0);
+    hear(play, DATA_HELLO, NULL);
+}
+
+void play_start_program(struct play *play, const char *program, uint64_t size_bytes, bool loses) {
+    int control = prepare(play, size_bytes, loses);
+    play->program = fork();
+    CHECK(play->program >= 0);
+    if (play->program == 0) {
+        CHECK(dup2(control, 3) == 3);
+        char *arguments[] = {(char *)(uintptr_t)program, NULL};
+        char *environment[] = {NULL};
+        execve(program, arguments, environment);
+        _exit(127);
+    }
+    close(control);
     hear(play, DATA_HELLO, NULL);
 }
 
 void play_stop(struct play *play) {
     play_kill(play);
     close(play->control);
-    pthread_join(play->loop_thread, NULL);
-    CHECK(play->end == LOOP_ENDED);
+    if (play->program > 0) {
+        int status = -1;
+        CHECK(waitpid(play->program, &status, 0) == play->program);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == LOOP_ENDED);
+    } else {
+        pthread_join(play->loop_thread, NULL);
+        CHECK(play->end == LOOP_ENDED);
+    }
     free(play->current);
     free(play->stable);
     free(play->dirty);
@@ -316,10 +344,22 @@ static bool serve(struct play *play, struct ring_submission *batch, uint32_t cou
             return true; /* it took effect, and nobody was told */
         if (script->hostile)
             done.tag ^= 0xff00;
+        /* Some took effect long before they are told. */
+        if (script->seed != 0 && play_roll(&play->dice) % 3 == 0) {
+            play->held[play->held_count++] = done;
+            continue;
+        }
         ring_complete(&play->ring, &done);
+        ring_publish(&play->ring);
     }
-    ring_publish(&play->ring);
     return false;
+}
+
+static void tell_held(struct play *play) {
+    for (uint32_t i = 0; i < play->held_count; i++)
+        ring_complete(&play->ring, &play->held[i]);
+    play->held_count = 0;
+    ring_publish(&play->ring);
 }
 
 static void wait_for_calls(struct play *play) {
@@ -339,6 +379,9 @@ static void *run_runner(void *argument) {
         while (count < RING_ENTRIES && ring_next_submission(&play->ring, &batch[count]))
             count++;
         if (count == 0) {
+            if (play->held_count > 0 && ring_spin(&play->ring, RING_SPIN_NS))
+                continue;
+            tell_held(play);
             wait_for_calls(play);
             continue;
         }
@@ -360,6 +403,7 @@ static void take_script(struct play *play, const struct play_script *script) {
                        : (struct play_script){.die_at = UINT64_MAX, .fail_at = UINT64_MAX};
     play->dice = play->script.seed * 2654435761u + play->generation + 1;
     play->executed = 0;
+    play->held_count = 0;
 }
 
 void play_open(struct play *play, const struct play_script *script) {

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "data/loop.h"
 #include "data/nbd.h"
@@ -34,6 +35,7 @@ struct play_script {  /* of one runner */
 struct play {
     int control;
     pthread_t loop_thread;
+    pid_t program; /* instead of the thread */
     enum loop_end end;
     struct err err;
     char folder[64];
@@ -57,6 +59,8 @@ struct play {
     uint64_t dice;
     _Atomic uint64_t calls;
     uint64_t executed;
+    struct ring_completion held[RING_ENTRIES]; /* executed, to be told later */
+    uint32_t held_count;
     /* what the gateway heard last */
     uint64_t pong_connections, pong_calls, pong_replayed;
     bool heard_broken;
@@ -65,6 +69,7 @@ struct play {
 struct data_export; /* wire/data.h */
 
 void play_start(struct play *play, uint64_t size_bytes, bool loses);
+void play_start_program(struct play *play, const char *program, uint64_t size_bytes, bool loses);
 void play_stop(struct play *play); /* fails when the loop did not end well */
 /* NULL: as it is by default. Keeps `wanted` members but ids. */
 void play_export(struct play *play, const struct data_export *wanted);

@@ -312,7 +312,7 @@ static void test_bad_clients(void **state) {
         idle[i] = socket(AF_UNIX, SOCK_STREAM, 0);
         assert_int_equal(connect(idle[i], (struct sockaddr *)&address, sizeof address), 0);
         if (i % 4 == 0)
-            send(idle[i], "\0\0\0\3IHAVEOPTgarbage and more than that", 40, MSG_NOSIGNAL);
+            send(idle[i], "\0\0\0\3IHAVEOPTgarbage and more than that", 38, MSG_NOSIGNAL);
     }
     uint64_t begun_ms = clock_mono_ms();
     for (uint32_t i = 0; i < 100; i++)
