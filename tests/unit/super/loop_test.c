@@ -272,7 +272,7 @@ static void refuses_what_is_out_of_range(void **state) {
     bad = (struct super_message){.kind = SUPER_SPAWNED, .request = 6};
     expect_refusal(&play, &bad, EPROTO);
     bad = spawn_request(2);
-    bad.program = 2;
+    bad.program = 99;
     expect_refusal(&play, &bad, EINVAL);
     bad = spawn_request(2);
     bad.words[SUPER_WORDS_MAX - 1] = 1;
