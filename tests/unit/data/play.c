@@ -127,6 +127,7 @@ static int prepare(struct play *play, uint64_t size_bytes, bool loses) {
     play->dirty = calloc(1, size_bytes / PLAY_BLOCK + 1);
     play->token = 1;
     play->pool = uuid_new();
+    pthread_mutex_init(&play->lock, NULL);
     play->dead_fd = eventfd(0, EFD_NONBLOCK);
     snprintf(play->folder, sizeof play->folder, "%s/sluice-play-XXXXXX", P_tmpdir);
     CHECK(mkdtemp(play->folder) != NULL);
@@ -379,15 +380,19 @@ static void *run_runner(void *argument) {
         while (count < RING_ENTRIES && ring_next_submission(&play->ring, &batch[count]))
             count++;
         if (count == 0) {
-            if (play->held_count > 0 && ring_spin(&play->ring, RING_SPIN_NS))
+            if (ring_spin(&play->ring, RING_SPIN_NS))
                 continue;
+            pthread_mutex_lock(&play->lock);
             tell_held(play);
+            pthread_mutex_unlock(&play->lock);
             wait_for_calls(play);
             continue;
         }
+        pthread_mutex_lock(&play->lock);
         if (play->script.delay_us > 0)
             usleep(play->script.delay_us);
         died = serve(play, batch, count);
+        pthread_mutex_unlock(&play->lock);
     }
     if (died) {
         uint64_t one = 1;
@@ -407,7 +412,10 @@ static void take_script(struct play *play, const struct play_script *script) {
 }
 
 void play_open(struct play *play, const struct play_script *script) {
+    pthread_mutex_lock(&play->lock);
     take_script(play, script);
+    uint64_t token = play->token;
+    pthread_mutex_unlock(&play->lock);
     play->epoch++;
     atomic_store(&play->handle, (uint32_t)play->epoch);
     struct data_volume_open opened = {.volume = play->volume,
@@ -415,7 +423,7 @@ void play_open(struct play *play, const struct play_script *script) {
                                       .generation = play->generation,
                                       .handle = (uint32_t)play->epoch,
                                       .epoch = play->epoch,
-                                      .token = play->token,
+                                      .token = token,
                                       .size_bytes = play->size_bytes};
     say(play, DATA_VOLUME_OPEN, &opened, -1);
 }

@@ -52,6 +52,7 @@ struct play {
     bool running;
     pthread_t runner_thread;
     struct ring ring;
+    pthread_mutex_t lock; /* of what follows, and of the store */
     struct play_script script;
     _Atomic bool kill;
     _Atomic uint32_t handle;
