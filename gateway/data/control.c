@@ -98,9 +98,8 @@ static bool say_has(struct loop *loop) {
             .pool = pool->id,
             .snapshot = volume->snapshot,
             .handle = volume->handle,
-            .generation = pool->state == POOL_SERVING && volume->state != VOLUME_AWAY
-                              ? pool->generation
-                              : 0,
+            .generation =
+                pool->state == POOL_SERVING && volume->state != VOLUME_AWAY ? pool->generation : 0,
             .epoch = volume->epoch,
             .size_bytes = volume->size_bytes,
             .connections = export->connection_count,

@@ -22,7 +22,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     uint64_t size_bytes = strtoull(argv[1], NULL, 10) << 20;
-    int every_ms = argc > 2 ? atoi(argv[2]) : -1;
+    int every_ms = argc > 2 ? (int)strtol(argv[2], NULL, 10) : -1;
     bool loses = argc > 3 && strcmp(argv[3], "loses") == 0;
     static struct play play;
     play_start(&play, size_bytes, loses);

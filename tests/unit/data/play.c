@@ -186,7 +186,7 @@ void play_stop(struct play *play) {
 static int listen_at(const char *path) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     CHECK(strlen(path) < sizeof address.sun_path);
-    strcpy(address.sun_path, path);
+    memcpy(address.sun_path, path, strlen(path) + 1);
     unlink(path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     CHECK(fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
@@ -507,7 +507,7 @@ static uint32_t option_reply(int fd, uint8_t *ret, uint32_t *ret_length) {
 
 void client_connect(struct play *play, struct play_client *client, bool structured) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    strcpy(address.sun_path, play->path);
+    memcpy(address.sun_path, play->path, strlen(play->path) + 1);
     *client = (struct play_client){.structured = structured};
     client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CHECK(connect(client->fd, (struct sockaddr *)&address, sizeof address) == 0);

@@ -308,7 +308,7 @@ static void test_bad_clients(void **state) {
     static int idle[1000];
     for (int i = 0; i < 1000; i++) {
         struct sockaddr_un address = {.sun_family = AF_UNIX};
-        strcpy(address.sun_path, play.path);
+        memcpy(address.sun_path, play.path, strlen(play.path) + 1);
         idle[i] = socket(AF_UNIX, SOCK_STREAM, 0);
         assert_int_equal(connect(idle[i], (struct sockaddr *)&address, sizeof address), 0);
         if (i % 4 == 0)
