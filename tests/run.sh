@@ -30,25 +30,26 @@ OVERTIME=2       # a group that takes so many times its budget is ended and has 
 # tests alone: the first group of a preset builds it within the budget of its build row.
 table() {
     cat <<'ROWS'
-build-dev      110  dev    build
-lint            30  -      script:lint
-unit            60  dev    ctest:unit
-abi             60  dev    ctest:abi script:abi
-flow           110  dev    script:flow
-http           100  dev    script:http
-hostile        100  dev    script:hostile
-torture        170  dev    script:torture
-mutants        170  dev    script:mutants
-build-release   70  release build
-release         10  release ctest:unit
-build-clang     80  clang  build
-clang           30  clang  ctest:unit ctest:abi
-build-asan      80  asan   build
-asan            90  asan   ctest:unit ctest:abi script:flow
-build-tsan      80  tsan   build
+build-dev      120  dev    build
+lint            20  -      script:lint
+unit           110  dev    ctest:unit ctest:long
+abi             20  dev    ctest:abi script:abi
+flow            90  dev    script:flow
+http            60  dev    script:http
+hostile         90  dev    script:hostile
+replay          80  dev    script:replay
+torture        130  dev    script:torture
+mutants        120  dev    script:mutants
+build-release   80  release build
+release         30  release ctest:unit
+build-clang     90  clang  build
+clang           40  clang  ctest:unit ctest:abi
+build-asan      90  asan   build
+asan           110  asan   ctest:unit ctest:abi script:flow
+build-tsan      90  tsan   build
 tsan            60  tsan   ctest:unit
-build-fuzz      40  fuzz   build
-fuzz            50  fuzz   script:fuzz
+build-fuzz      30  fuzz   build
+fuzz            40  fuzz   script:fuzz
 ROWS
 }
 
@@ -83,7 +84,7 @@ existing() {
     local part found=()
     for part in "$@"; do
         case $part in
-        build | ctest:unit) found+=("$part") ;;
+        build | ctest:unit | ctest:long) found+=("$part") ;;
         ctest:*) [ -f "tests/${part#*:}/CMakeLists.txt" ] && found+=("$part") ;;
         script:*) [ -f "tests/${part#*:}/run.sh" ] && found+=("$part") ;;
         esac
