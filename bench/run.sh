@@ -45,6 +45,24 @@ driver_call_pipelined     | 1/s   | more | 1    | driver_call.sh two 64 get rate
 ring_call_one_p50         | us    | less | 1    | ring_call ring 1 p50 | socket call | ring_call nothing 1 p50 | ring_call memcpy 1 p50
 ring_call_one             | 1/s   | more | 1    | ring_call ring 1 rate | socket calls | ring_call nothing 1 rate | ring_call memcpy 1 rate
 ring_call_32              | 1/s   | more | 1    | ring_call ring 32 rate | socket calls | ring_call nothing 32 rate | ring_call memcpy 1 rate
+nbd_posix_4k_qd1_read     | 1/s   | more | 1.5  | nbd.sh ours 4k_qd1 read rate | the better server | nbd.sh peer 4k_qd1 read rate | -
+nbd_posix_4k_qd1_read_cpu | s/M   | less | -    | nbd.sh ours 4k_qd1 read cpu | the better server | nbd.sh peer 4k_qd1 read cpu | -
+nbd_posix_4k_qd1_write    | 1/s   | more | 1.5  | nbd.sh ours 4k_qd1 write rate | the better server | nbd.sh peer 4k_qd1 write rate | -
+nbd_posix_4k_qd1_write_cpu | s/M  | less | -    | nbd.sh ours 4k_qd1 write cpu | the better server | nbd.sh peer 4k_qd1 write cpu | -
+nbd_posix_4k_qd32_read    | 1/s   | more | 1.2  | nbd.sh ours 4k_qd32 read rate | the better server | nbd.sh peer 4k_qd32 read rate | -
+nbd_posix_4k_qd32_read_cpu | s/M  | less | -    | nbd.sh ours 4k_qd32 read cpu | the better server | nbd.sh peer 4k_qd32 read cpu | -
+nbd_posix_4k_qd32_write   | 1/s   | more | 1.2  | nbd.sh ours 4k_qd32 write rate | the better server | nbd.sh peer 4k_qd32 write rate | -
+nbd_posix_4k_qd32_write_cpu | s/M | less | -    | nbd.sh ours 4k_qd32 write cpu | the better server | nbd.sh peer 4k_qd32 write cpu | -
+nbd_posix_1m_read         | 1/s   | more | 1    | nbd.sh ours 1m read rate | the better server | nbd.sh peer 1m read rate | -
+nbd_posix_1m_read_cpu     | s/M   | less | -    | nbd.sh ours 1m read cpu | the better server | nbd.sh peer 1m read cpu | -
+nbd_posix_1m_write        | 1/s   | more | 1    | nbd.sh ours 1m write rate | the better server | nbd.sh peer 1m write rate | -
+nbd_posix_1m_write_cpu    | s/M   | less | -    | nbd.sh ours 1m write cpu | the better server | nbd.sh peer 1m write cpu | -
+nbd_posix_cold_qd32_read  | 1/s   | more | 1    | nbd.sh ours cold_qd32 read rate | the better server | nbd.sh peer cold_qd32 read rate | -
+nbd_posix_cold_qd32_read_cpu | s/M | less | -   | nbd.sh ours cold_qd32 read cpu | the better server | nbd.sh peer cold_qd32 read cpu | -
+nbd_posix_cold_qd32_write | 1/s   | more | 1    | nbd.sh ours cold_qd32 write rate | the better server | nbd.sh peer cold_qd32 write rate | -
+nbd_posix_cold_qd32_write_cpu | s/M | less | -  | nbd.sh ours cold_qd32 write cpu | the better server | nbd.sh peer cold_qd32 write cpu | -
+nbd_posix_1000_cpu        | s/M   | less | 0.83 | nbd.sh ours 4k_1000 read cpu | nbdkit | nbd.sh peer 4k_1000 read cpu | -
+nbd_posix_idle_cpu        | s/h   | less | -    | nbd.sh ours 4k_qd1 read idle | 1 s an hour | echo 1 | -
 api_get                   | 1/s   | more | 0.6  | api_get.sh ours 64 rate | libmicrohttpd | api_get.sh bare 64 rate | -
 api_create_64             | 1/s   | more | 0.5  | api_create.sh 64 rate | fdatasync | machine_fdatasync overwrite rate | -
 api_create_1_p50          | us    | less | 0.4  | api_create.sh 1 p50 | LMDB commit | machine_lmdb p50 | machine_fdatasync overwrite p50
@@ -192,7 +210,7 @@ run_row() {
     elif awk -v ratio="$ratio" -v goal="$goal" 'BEGIN { exit !(ratio < goal) }'; then
         verdict="below $goal"
     fi
-    printf '%-23s %5s %12s %4s%% %12s %4s%% %12s %8s  %s\n' "$name" "$unit" "$ours_median" "$ours_spread" \
+    printf '%-29s %5s %12s %4s%% %12s %4s%% %12s %8s  %s\n' "$name" "$unit" "$ours_median" "$ours_spread" \
         "$peer_median" "$peer_spread" "${limit_median/null/-}" "$ratio" "$peer_name${verdict:+ ($verdict)}"
     objects+=("{\"name\":$(quoted "$name"),\"unit\":$(quoted "$unit"),\"ours\":$ours_median,\"peer\":$peer_median,\
 \"peer_name\":$(quoted "$peer_name"),\"limit\":$limit_median,\"goal\":$goal,\"ratio\":$ratio,\
@@ -202,7 +220,7 @@ run_row() {
 
 processor=$(awk -F': ' '/^model name/ { print $2; exit }' /proc/cpuinfo)
 echo "$(nproc) x $processor, Linux $(uname -r), $(stat -f -c %T "$temp"), $turns turns of $seconds s"
-printf '%-23s %5s %12s %5s %12s %5s %12s %8s  %s\n' name unit ours '' peer '' limit ratio 'peer is'
+printf '%-29s %5s %12s %5s %12s %5s %12s %8s  %s\n' name unit ours '' peer '' limit ratio 'peer is'
 for row in "${rows[@]}"; do
     if ! run_row "$row"; then
         echo "$(trim "${row%%|*}") has failed"

@@ -22,7 +22,7 @@ if [ "$SLUICE_FULL" = 1 ]; then
     STORY_S=60
     BAD_S=30
 else
-    STORY_S=8
+    STORY_S=5
     BAD_S=6
 fi
 
@@ -97,7 +97,7 @@ story_kills() {
         sleep 1
     done
     load_judge "$1" "$deaths" "$STALL_GOAL_US"
-    check "$1: there were deaths" test "$deaths" -ge $((STORY_S / 3))
+    check "$1: there were deaths" test "$deaths" -ge $((STORY_S / 2))
 }
 
 # ---- posix --------------------------------------------------------------------------------------
