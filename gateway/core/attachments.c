@@ -77,19 +77,26 @@ static bool export_one(struct core *core, const struct attachment_record *record
     return true;
 }
 
+void attachment_export_again(struct core *core, const struct attachment_record *record,
+                             struct arena *arena) {
+    struct err err = ERR_INIT;
+    if (core->exports != NULL && !export_one(core, record, arena, &err) &&
+        core->options.on_log != NULL)
+        core->options.on_log(core->owner, SLUICE_LOG_ERROR, "an attachment is not served",
+                             err.text);
+}
+
 static bool on_attachment(void *arg, const struct catalog_entry *entry) {
     struct core *core = arg;
     struct arena arena;
     struct attachment_record record;
-    struct err err = ERR_INIT;
     arena_init(&arena, RECORD_MEMORY);
-    bool ok = shape_decode(&attachment_record_shape, entry->value.at, entry->value.length, &arena,
-                           &record, NULL);
-    if (!ok)
-        err_set(&err, ERR_CATALOG, "its record cannot be read");
-    if ((!ok || !export_one(core, &record, &arena, &err)) && core->options.on_log != NULL)
-        core->options.on_log(core->owner, SLUICE_LOG_ERROR, "an attachment is not served",
-                             err.text);
+    if (shape_decode(&attachment_record_shape, entry->value.at, entry->value.length, &arena,
+                     &record, NULL))
+        attachment_export_again(core, &record, &arena);
+    else if (core->options.on_log != NULL)
+        core->options.on_log(core->owner, SLUICE_LOG_ERROR, "catalogue",
+                             "an attachment's record cannot be read and is not served");
     arena_release(&arena);
     return true;
 }
@@ -99,6 +106,15 @@ bool attachments_export(struct core *core, struct err *err) {
     key_objects(&prefix, CORE_ATTACHMENT);
     return catalog_scan(core->catalog, prefix.at, prefix.length, NULL, 0, false, on_attachment,
                         core, err);
+}
+
+bool attachments_permit(const struct core *core, const struct volume_record *volume,
+                        const char *what, struct err *err) {
+    if (core->exports == NULL || !exports_serve_volume(core->exports, &volume->pool, &volume->id))
+        return true;
+    return err_set(err, ERR_STATE,
+                   "volume %s is served over NBD: delete its attachments, %s, and attach again",
+                   volume->name, what);
 }
 
 /* ---- by operations --------------------------------------------------------------------------- */

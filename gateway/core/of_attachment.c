@@ -376,8 +376,8 @@ bool attachment_delete_finish(struct op *op, struct catalog_txn *txn, struct err
     return attachment_goes(op, txn, err);
 }
 
-/* The right may be half taken back: it is granted again by nobody, so the attachment stays and can
- * be deleted again. */
+/* The right may be half taken back: a driver's is granted again by nobody, so the attachment stays
+ * and can be deleted again. */
 bool attachment_delete_undone(struct op *op, struct catalog_txn *txn, struct err *err) {
     struct attachment_record before, after;
     uint64_t revision;
@@ -387,6 +387,8 @@ bool attachment_delete_undone(struct op *op, struct catalog_txn *txn, struct err
     after.state = "attached";
     after.updated_at = clock_wall_ms();
     store_change(txn, CORE_ATTACHMENT, &before, revision, &after);
+    if (before.served) /* what the gateway gives it can give again */
+        attachment_export_again(op->core, &before, &op->step_arena);
     return true;
 }
 void attachment_delete_recall(struct op *op) {

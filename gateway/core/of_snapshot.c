@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/uuid.h"
+#include "core/attachments.h"
 #include "core/kinds.h"
 #include "core/objects.h"
 #include "core/pool.h"
@@ -20,6 +21,8 @@ static bool volume_can_be_taken(struct op *op, const struct volume_record *volum
     if (strcmp(volume->state, "available") != 0)
         return err_set(err, ERR_STATE, "volume %s is %s", volume->name, volume->state);
     if (!pool_can(op->pool, SLUICE_CAP_SNAPSHOT, "take snapshots", err))
+        return false;
+    if (!attachments_permit(op->core, volume, "take the snapshot", err))
         return false;
     if (volume->attachments > 0 && !(pool_opened(op->pool)->caps & SLUICE_CAP_MASK(SNAPSHOT_LIVE)))
         return err_set(err, ERR_STATE,

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "base/uuid.h"
+#include "core/attachments.h"
 #include "core/kinds.h"
 #include "core/objects.h"
 #include "core/of_volume.h"
@@ -166,7 +167,8 @@ bool volume_resize_prepare(struct op *op, struct catalog_txn *txn, struct err *e
         if (!volume_detached(&record, "shrink it", err) ||
             !pool_can(op->pool, SLUICE_CAP_SHRINK, "make volumes smaller", err))
             return false;
-    } else if (!pool_can(op->pool, SLUICE_CAP_GROW, "make volumes larger", err)) {
+    } else if (!attachments_permit(op->core, &record, "resize it", err) ||
+               !pool_can(op->pool, SLUICE_CAP_GROW, "make volumes larger", err)) {
         return false;
     }
     volume_state(txn, &record, revision, "resizing");

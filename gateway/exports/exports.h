@@ -94,6 +94,10 @@ void exports_pool_gone(struct exports *exports, const struct sluice_uuid *pool);
 /* Those of a pool. */
 uint32_t exports_count(const struct exports *exports, const struct sluice_uuid *pool);
 
+/* Some are of that volume. */
+bool exports_serve_volume(const struct exports *exports, const struct sluice_uuid *pool,
+                          const struct sluice_uuid *volume);
+
 struct exports_figures {
     bool running;    /* there is a sluice-data */
     uint32_t deaths; /* of sluice-data */
