@@ -22,13 +22,13 @@ set -uo pipefail
 SIDE=$1 CASE=$2 WAY=$3 METRIC=$4
 SEEN=$BENCH_DIR/nbd.$SIDE.$CASE.$WAY
 TICKS=$(getconf CLK_TCK)
-MIB=256
+MIB=128
 BLOCK=4k DEPTH=1 RATE=
 case $CASE in
 4k_qd1) ;;
 4k_qd32) DEPTH=32 ;;
 1m) BLOCK=1m DEPTH=8 ;;
-cold_qd32) DEPTH=32 MIB=1024 ;;
+cold_qd32) DEPTH=32 MIB=512 ;;
 4k_1000) RATE=1000 ;;
 *) die "unknown case $CASE" ;;
 esac
@@ -41,8 +41,10 @@ fi
 
 fill() { # FILE
     dd if=/dev/zero of="$1" bs=4k count=$((MIB * 256)) conv=notrunc,fsync status=none || die "filling $1"
-    [ "$CASE" != cold_qd32 ] || dd of="$1" oflag=nocache conv=notrunc,fdatasync count=0 status=none
 }
+
+# cool FILE: out of the page cache with it, where that is wanted.
+cool() { [ "$CASE" != cold_qd32 ] || dd of="$1" oflag=nocache conv=notrunc,fdatasync count=0 status=none; }
 
 # Ticks of processors that the processes have used.
 ticks() {
@@ -100,6 +102,7 @@ ours() {
     s volume create v --pool p --size "${MIB}M" || die "volume create: $SAID"
     raw=$(find "$directory" -name 'disk-*.raw')
     fill "$raw"
+    cool "$raw"
     s attachment create --volume p:v --host h --protocol nbd || die "attachment create: $SAID"
     local uri
     uri=$(get .connection.uri)
@@ -110,7 +113,7 @@ ours() {
 of_peer() {
     local socket=$TEMP/peer.sock file=$TEMP/peer.raw
     rm -f "$socket"
-    fill "$file"
+    cool "$file"
     start "$@" >"$TEMP/peer.said" 2>&1
     local pid=$LAST_PID
     if ! wait_until 5 nbdinfo --size "nbd+unix:///?socket=$socket"; then
@@ -128,6 +131,7 @@ peer() {
     local file=$TEMP/peer.raw socket=$TEMP/peer.sock
     BEST=0 BEST_CPU=0
     truncate -s "${MIB}M" "$file"
+    fill "$file"
     of_peer nbdkit -f -U "$socket" file "$file" || die "nbdkit: $(<"$TEMP/peer.said")"
     if [ "$METRIC" != idle ] && [ -z "$RATE" ]; then
         of_peer qemu-nbd -t -e 8 -f raw --cache=writeback --aio=io_uring -k "$socket" "$file" ||
