@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -122,6 +123,26 @@ static void replay_keeps_the_order(void **state) {
     assert_int_equal(calls[0]->deaths, 1);
 }
 
+static void calls_of_one_process_end_with_it(void **state) {
+    (void)state;
+    struct call *sent = add(0), *stays = add(1), *unsent = add(2);
+    sent->once = unsent->once = true;
+    int pipe_fds[2];
+    assert_int_equal(pipe(pipe_fds), 0);
+    sent->fds[0] = pipe_fds[1];
+    sent->fd_count = 1;
+    call_queue_sent(&queue, sent, 1);
+    /* By intention or by death: the successor never sees them, and their descriptors are closed. */
+    call_queue_replay(&queue, &shelf, false, POISON, "");
+    call_tell_ended(&shelf);
+    assert_ptr_equal(TAILQ_FIRST(&queue.unsent), stays);
+    assert_int_equal(queue.unsent_count, 1);
+    assert_int_equal(queue.sent_count, 0);
+    char byte;
+    assert_int_equal(read(pipe_fds[0], &byte, 1), 0);
+    close(pipe_fds[0]);
+}
+
 static void only_the_one_inside_alone_is_poisoned(void **state) {
     (void)state;
     struct call *innocent = add(0);
@@ -206,6 +227,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(ids_are_of_this_incarnation, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_window_is_bounded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(replay_keeps_the_order, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(calls_of_one_process_end_with_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(only_the_one_inside_alone_is_poisoned, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_suspect_waits_for_the_others, set_up, tear_down),
         cmocka_unit_test_setup_teardown(ended_calls_are_told_once, set_up, tear_down),
