@@ -161,7 +161,7 @@ def kill_at_stop(world, trial, asking, daemon):
     if not stopped(daemon):
         return False
     if trial.kill == "everybody":
-        world.gateway.kill()
+        world.gateway.kill(everybody=True)
         world.gateway.start()
         return True
     pids = world.gateway.runner_pids()
