@@ -12,6 +12,7 @@ Lost is raised when the gateway went away in the middle; ask again with the same
 Checks say "ok - NAME" or "not ok - NAME" as tests/run.sh counts them; finish() ends the group.
 """
 import atexit
+import contextlib
 import http.client
 import json
 import os
@@ -186,11 +187,15 @@ class Gateway:
         self.process.send_signal(signal.SIGTERM)
         return self.wait_end()
 
-    def kill(self):
-        """A power cut, as far as processes go."""
+    def kill(self, everybody=False):
+        """A power cut, as far as processes go: sluice-super, and the others end for it; or all at once, so
+        that a sluiced which was stopped does not go on."""
         children = children_of(self.process.pid)
         self.process.kill()
         status = self.wait_end()
+        for pid in children if everybody else []:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         until(lambda: not any(alive(pid) for pid in children), 10, "nothing outlives sluice-super")
         return status
 

@@ -93,6 +93,28 @@ bool count_change(struct op *op, struct catalog_txn *txn, enum core_noun noun,
     return true;
 }
 
+static bool uncount_attachment(struct op *op, struct catalog_txn *txn,
+                               const struct attachment_record *record, struct err *err) {
+    bool ok = uuid_is_zero(&record->snapshot)
+                  ? count_change(op, txn, CORE_VOLUME, &record->volume,
+                                 offsetof(struct volume_record, attachments), -1, err)
+                  : count_change(op, txn, CORE_SNAPSHOT, &record->snapshot,
+                                 offsetof(struct snapshot_record, attachments), -1, err);
+    return ok && count_change(op, txn, CORE_HOST, &record->host,
+                              offsetof(struct host_record, attachments), -1, err);
+}
+
+bool object_remove(struct op *op, struct catalog_txn *txn, enum core_noun noun, const void *record,
+                   uint64_t revision, struct err *err) {
+    store_remove(txn, noun, record, revision);
+    if (noun == CORE_ATTACHMENT)
+        return uncount_attachment(op, txn, record, err);
+    if (noun == CORE_SNAPSHOT)
+        return count_change(op, txn, CORE_VOLUME, &((const struct snapshot_record *)record)->volume,
+                            offsetof(struct volume_record, snapshots), -1, err);
+    return true;
+}
+
 bool name_free(struct op *op, enum core_noun noun, const struct sluice_uuid *scope,
                const char *name, struct err *err) {
     struct sluice_uuid other;

@@ -27,6 +27,9 @@ void op_recall_pool(struct op *op);
  * is gone is nothing to change. */
 bool count_change(struct op *op, struct catalog_txn *txn, enum core_noun noun,
                   const struct sluice_uuid *id, size_t member, int by, struct err *err);
+/* Removes a volume, snapshot or attachment, and counts it no more where it was counted. */
+bool object_remove(struct op *op, struct catalog_txn *txn, enum core_noun noun, const void *record,
+                   uint64_t revision, struct err *err);
 /* Keeps the name free of others: EXISTS when it is taken. */
 bool name_free(struct op *op, enum core_noun noun, const struct sluice_uuid *scope,
                const char *name, struct err *err);

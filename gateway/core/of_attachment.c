@@ -297,14 +297,7 @@ static bool attachment_goes(struct op *op, struct catalog_txn *txn, struct err *
     struct err trouble = ERR_INIT;
     if (!object_again(op, CORE_ATTACHMENT, &record, &revision, &trouble))
         return trouble.code == ERR_NOT_FOUND || err_set(err, trouble.code, "%s", trouble.text);
-    store_remove(txn, CORE_ATTACHMENT, &record, revision);
-    bool ok = uuid_is_zero(&record.snapshot)
-                  ? count_change(op, txn, CORE_VOLUME, &record.volume,
-                                 offsetof(struct volume_record, attachments), -1, err)
-                  : count_change(op, txn, CORE_SNAPSHOT, &record.snapshot,
-                                 offsetof(struct snapshot_record, attachments), -1, err);
-    return ok && count_change(op, txn, CORE_HOST, &record.host,
-                              offsetof(struct host_record, attachments), -1, err);
+    return object_remove(op, txn, CORE_ATTACHMENT, &record, revision, err);
 }
 
 bool attachment_create_undone(struct op *op, struct catalog_txn *txn, struct err *err) {

@@ -188,12 +188,9 @@ static bool forget_one(struct op *op, enum core_noun noun, struct err *err) {
     if (ok) {
         struct catalog_txn *txn = catalog_begin(op->core->catalog);
         catalog_finishing(txn);
-        store_remove(txn, noun, &record, revision);
         if (noun == CORE_ATTACHMENT && record.attachment.served && op->core->exports != NULL)
             exports_remove(op->core->exports, &first.id, on_forgotten_export, NULL);
-        if (noun == CORE_ATTACHMENT)
-            ok = count_change(op, txn, CORE_HOST, &record.attachment.host,
-                              offsetof(struct host_record, attachments), -1, err);
+        ok = object_remove(op, txn, noun, &record, revision, err);
         if (ok)
             catalog_submit(txn, on_forgotten, op);
         else

@@ -127,9 +127,7 @@ static bool snapshot_goes(struct op *op, struct catalog_txn *txn, struct err *er
     struct err trouble = ERR_INIT;
     if (!object_again(op, CORE_SNAPSHOT, &record, &revision, &trouble))
         return trouble.code == ERR_NOT_FOUND || err_set(err, trouble.code, "%s", trouble.text);
-    store_remove(txn, CORE_SNAPSHOT, &record, revision);
-    return count_change(op, txn, CORE_VOLUME, &record.volume,
-                        offsetof(struct volume_record, snapshots), -1, err);
+    return object_remove(op, txn, CORE_SNAPSHOT, &record, revision, err);
 }
 
 bool snapshot_create_finish(struct op *op, struct catalog_txn *txn, struct err *err) {

@@ -80,12 +80,16 @@ static bool find_token(struct http *http, const char *token, struct core_princip
     return true;
 }
 
-static bool take_token(struct request *request, struct err *err) {
-    const char *header = request->headers.authorization;
+const char *authenticate_bearer(const char *header) {
     if (strncasecmp(header, "Bearer ", 7) != 0)
+        return NULL;
+    return header + 7 + strspn(header + 7, " ");
+}
+
+static bool take_token(struct request *request, struct err *err) {
+    const char *token = authenticate_bearer(request->headers.authorization);
+    if (token == NULL)
         return err_set(err, ERR_UNAUTHENTICATED, "the Authorization header is not a bearer token");
-    const char *token = header + 7;
-    token += strspn(token, " ");
     if (!find_token(request->http, token, &request->principal))
         return err_set(err, ERR_UNAUTHENTICATED, "there is no such token");
     return true;

@@ -19,6 +19,8 @@ void authenticate_peer(int fd, enum core_role others, struct core_principal *ret
 bool authenticate_host(const struct request *request, const char *version, struct err *err);
 /* UNAUTHENTICATED, FORBIDDEN. Sets request->principal. */
 bool authenticate_request(struct request *request, enum core_role needed, struct err *err);
+/* The token in an Authorization header, or NULL; borrowed from it. */
+const char *authenticate_bearer(const char *header);
 /* Something was changed, tokens perhaps: the next one is looked up. */
 void authenticate_anew(struct http *http);
 

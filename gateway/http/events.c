@@ -6,6 +6,7 @@
 #include "http/events.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -13,6 +14,7 @@
 
 #include "base/check.h"
 #include "base/num.h"
+#include "http/authenticate.h"
 #include "http/read.h"
 
 #define STREAM_MAGIC 0x5374726du
@@ -30,6 +32,7 @@ struct stream {
     uint64_t after;    /* number of the last event in the text or before it */
     uint64_t moved_ms; /* when the client last took something */
     bool suspended, beat, ended;
+    char token[HTTP_TOKEN_MAX]; /* that the client came with; empty: its account counts */
     struct stream *previous, *next;
 };
 
@@ -81,6 +84,7 @@ static void stream_free(void *arg) {
         stream->next->previous = stream->previous;
     http->stream_count--;
     buf_release(&stream->text);
+    explicit_bzero(stream->token, sizeof stream->token);
     free(stream);
 }
 
@@ -106,13 +110,21 @@ static void on_stream_event(void *arg, uint64_t number, const char *type, const 
     stream->after = number;
 }
 
+/* A token may have been deleted since the stream began; that is an event too, so each stream comes
+ * here when it happens. */
+static bool may_still(struct stream *stream) {
+    struct core_principal principal;
+    return stream->token[0] == '\0' ||
+           core_authenticate(stream->http->core, stream->token, &principal);
+}
+
 /* Reads on; false: the stream ends after what is in the text now. */
 static bool fill(struct stream *stream) {
     struct err err = ERR_INIT;
     uint64_t last;
     buf_clear(&stream->text);
     stream->sent = 0;
-    if (stream->ended)
+    if (stream->ended || !may_still(stream))
         return false;
     if (!core_events(stream->http->core, stream->after, EVENTS_BATCH, on_stream_event, stream,
                      &last, &err)) {
@@ -163,6 +175,9 @@ static struct stream *stream_new(struct request *request, uint64_t after) {
     stream->moved_ms = uv_now(http->loop);
     /* Something to send at once shows the client that it is connected. */
     stream->beat = true;
+    if (request->headers.authorization != NULL)
+        snprintf(stream->token, sizeof stream->token, "%s",
+                 authenticate_bearer(request->headers.authorization));
     buf_init(&stream->text, EVENTS_BUFFER_MAX);
     stream->next = http->streams;
     if (http->streams != NULL)

@@ -30,11 +30,9 @@ from kinds import KINDS, same
 from world import World, make_archives
 
 WAIT_S = min(30, END_S)  # for which a client asks the gateway to wait
-UNDO_PART = 3  # one of so many steps is tried while undoing
 SHOWN_MAX = 4  # failures of one group that are told in full
 COMMITS_MAX = 8  # a gateway's start and one operation take fewer
-# What sluice-super says of a death.
-DEATH = {"sluiced": "sluiced ended and is started again", "the driver": "killed at "}
+DEATH = "sluiced ended and is started again"  # says sluice-super
 UNDO = ("turned", "undone", "undo_before", "undo_after")
 
 # Points that no scenario can pass, with the reason. One that is passed all the same fails the group.
@@ -100,28 +98,28 @@ def core_trials(points, victims):
                 yield Trial(victim, point, made, faults=faults, expect=expect, kill=victim)
 
 
-def posix_trials(points):
+class StepTrial(Trial):
+    """The driver dies at the first of these steps that it passes, and the next trial is of the others: so
+    every step that the operation passes is died at once, whichever they are."""
+
+    def __init__(self, steps, made, faults=None, expect="done"):
+        super().__init__("the driver", "no step", made, faults, ",".join(f"{step}=kill" for step in steps), expect)
+        self.steps = steps
+
+    def next(self):
+        if self.point not in self.steps:
+            return None
+        return StepTrial([step for step in self.steps if step != self.point], self.made, self.faults, self.expect)
+
+
+def step_trials(steps, core):
     for kind, variants in KINDS.items():
         if kind.startswith(NO_POSIX):
             continue
         for made in variants:
-            for point in points:
-                yield Trial("the driver", point, made, runner_faults=f"{point}=kill")
-
-
-def posix_undo_trials(points, core, full):
-    """The driver dies while it takes back what it did. The seed says for which steps, unless full."""
-    for kind, variants in KINDS.items():
-        if not any(each.startswith(f"core.{kind}.") and each.endswith("undo_before") for each in core) or \
-                kind.startswith(NO_POSIX):
-            continue
-        planted = fault_to(core, kind, f"core.{kind}.turned")
-        for made in variants:
-            for at, point in enumerate(points):
-                if not full and (at + SEED) % UNDO_PART != 0:
-                    continue
-                yield Trial("the driver", point, made, faults=",".join(planted),
-                            runner_faults=f"{point}=kill", expect="failed")
+            yield StepTrial(steps, made)
+            if any(each.startswith(f"core.{kind}.") and each.endswith("undo_before") for each in core):
+                yield StepTrial(steps, made, ",".join(fault_to(core, kind, f"core.{kind}.turned")), "failed")
 
 
 # ---- one trial ----------------------------------------------------------------------------------------
@@ -161,7 +159,7 @@ def kill_at_stop(world, trial, asking, daemon):
     if not stopped(daemon):
         return False
     if trial.kill == "everybody":
-        world.gateway.kill()
+        world.gateway.kill(everybody=True)
         world.gateway.start()
         return True
     pids = world.gateway.runner_pids()
@@ -176,7 +174,11 @@ def died(world, trial, asking, daemon, since):
     if trial.kill in ("the runners", "everybody"):
         return kill_at_stop(world, trial, asking, daemon)
     asking.join(120)
-    return DEATH[trial.victim] in world.gateway.log_since(since)
+    said = world.gateway.log_since(since)
+    step = re.search(r"killed at ([\w.]+)", said)
+    if step and isinstance(trial, StepTrial):
+        trial.point = step.group(1)
+    return step is not None if isinstance(trial, StepTrial) else DEATH in said
 
 
 def judge(world, trial, tried, request, key, asking, before):
@@ -235,7 +237,9 @@ class Report:
     def add(self, trial, fired, failure):
         key = (trial.victim, trial.made.kind)
         with self.lock:
-            self.tried.setdefault(key, set()).add(trial.point)
+            points = self.tried.setdefault(key, set())
+            if fired or failure is not None:
+                points.add(trial.point)
             if fired:
                 self.fired.setdefault((trial.victim, trial.point), []).append(trial.made.__name__)
             if failure is not None:
@@ -264,6 +268,8 @@ def work(trials, drivers, report):
                 world.gateway.process.wait()
             world = None
         report.add(trial, fired, failure)
+        if isinstance(trial, StepTrial) and trial.next() is not None:
+            trials.put(trial.next())
     if world is not None:
         world.gateway.stop()
 
@@ -337,8 +343,7 @@ def torture(full, workers):
     note(f"fault points of sluiced: {time.monotonic() - begin:.0f} s")
     begin = time.monotonic()
     steps = posix_points()
-    trials = list(posix_trials(steps)) + list(posix_undo_trials(steps, points, full))
-    posix = run_all(trials, workers)
+    posix = run_all(step_trials(steps, points), workers)
     count += tell(posix, "steps")
     check_reached(steps, posix, "the driver", "steps of the posix driver")
     note(f"steps of the posix driver: {time.monotonic() - begin:.0f} s")
