@@ -76,9 +76,9 @@ measure_server() {
     local options=(--name=nbd --ioengine=nbd "--uri=$uri" "--rw=rand$WAY" "--bs=$BLOCK" "--iodepth=$DEPTH" "--size=${MIB}m"
         --norandommap --randrepeat=1 --time_based --output-format=json ${RATE:+"--rate_iops=$RATE"})
     # What was never asked for before (buffers, threads, page tables) is paid here. Not of a cold file.
-    [ "$CASE" = cold_qd32 ] || fio "${options[@]}" --runtime=0.3 >/dev/null 2>&1
+    [ "$CASE" = cold_qd32 ] || fio "${options[@]}" --runtime=300ms >/dev/null 2>&1
     before=$(ticks "$@")
-    said=$(fio "${options[@]}" --runtime="$BENCH_SECONDS" 2>"$TEMP/fio.said") || die "fio: $(tail -n 3 "$TEMP/fio.said")"
+    said=$(fio "${options[@]}" --runtime="$(awk -v s="$BENCH_SECONDS" 'BEGIN { printf "%d", s * 1000 }')ms" 2>"$TEMP/fio.said") || die "fio: $(tail -n 3 "$TEMP/fio.said")"
     after=$(ticks "$@")
     read -r IOPS CPU < <(sed -n '/^{/,$p' <<<"$said" | jq -r --arg way "$WAY" --argjson ticks $((after - before)) --argjson hz "$TICKS" \
         '.jobs[0][$way] | "\(.iops) \($ticks / $hz * 1000000 / .total_ios)"')
