@@ -13,6 +13,7 @@
 #define BATCH 64 /* submissions between two looks at other things */
 /* Completions wait for the end of the batch, but not behind calls that take long. */
 #define PUBLISH_NS 30000
+#define SPIN_MISSES_MAX 6 /* then it looks once in 63 times, as sluice-data does */
 #define EXTENT_FLAGS (SLUICE_EXTENT_HOLE | SLUICE_EXTENT_ZERO)
 
 typedef void io_fn(void *handle, struct sluice_io *io);
@@ -367,8 +368,34 @@ static bool turn_round(struct data *data, uint32_t *ret_taken, bool *ret_waiting
     data->asleep = false;
     begin_waiting(data);
     *ret_taken = take_batch(data, data->current);
-    *ret_waiting = data->waiting.head != NULL;
+    *ret_waiting = data->waiting.head != NULL || data->running > 0;
     return data->current != NULL;
+}
+
+/* Looks for the next call. Where that was in vain it is done ever more seldom: a client that asks
+ * now and then would pay for each call with as much looking. */
+static bool spin(struct data *data, bool waiting) {
+    struct ring *ring = &data->current->ring;
+    /* Who waits for a call to end is woken by its end: no time to spend here. And calls that others
+     * carry out need the processor more than looking does. */
+    if (waiting)
+        return ring_spin(ring, 0);
+    if (data->spin_skip > 0) {
+        data->spin_skip--;
+        return ring_spin(ring, 0);
+    }
+    uint64_t begun_ns = clock_mono_ns();
+    if (ring_spin(ring, RING_SPIN_NS)) {
+        data->spin_misses = 0;
+        return true;
+    }
+    /* It came back at once: both sides are on one processor. That says nothing about the client. */
+    if (clock_mono_ns() - begun_ns < RING_SPIN_NS)
+        return false;
+    if (data->spin_misses < SPIN_MISSES_MAX)
+        data->spin_misses++;
+    data->spin_skip = (1u << data->spin_misses) - 1;
+    return false;
 }
 
 static bool turn(struct data *data, uint64_t until_ns) {
@@ -382,8 +409,7 @@ static bool turn(struct data *data, uint64_t until_ns) {
             return false;
         if (taken > 0 && clock_mono_ns() >= until_ns)
             return true;
-        /* Who waits for a call to end is woken by its end: no time to spend here. */
-        if (taken > 0 || ring_spin(&data->current->ring, waiting ? 0 : RING_SPIN_NS))
+        if (taken > 0 || spin(data, waiting))
             continue;
         if (ring_asleep(&data->current->ring)) {
             data->asleep = true;

@@ -63,6 +63,7 @@ struct data {
     struct data_ring *current; /* changed by the turn only */
     struct data_ring *next;    /* to be taken over */
     uint64_t published_ns;
+    uint32_t spin_misses, spin_skip; /* the turn's: lookings in vain, and how many to leave out */
     uint32_t running;
     uint64_t wrong_completions;
     struct place_list free;
