@@ -38,7 +38,9 @@ api_change POST /v1/volumes '{"pool":"p","name":"kept","size_bytes":1048576}' \
     -H 'Prefer: wait=20' -H 'Idempotency-Key: kept'
 is "a volume with a key" 201 "$STATUS"
 first=$(header Sluice-Operation)
+pid=$(daemon_pid)
 daemon_kill
+wait_until 10 gone "$pid"
 wait_until 20 gateway_ready || die "the gateway came back" "$(tail -n 20 "$GATEWAY/log")"
 api_change POST /v1/volumes '{"pool":"p","name":"kept","size_bytes":1048576}' \
     -H 'Prefer: wait=20' -H 'Idempotency-Key: kept'
