@@ -72,7 +72,7 @@ MUTANTS = [
            "        step->undo(op);",
            "        op_step_done(op, NULL);",
            ["torture volume.create"]),
-    Mutant("any length is taken from a packet's header", "gateway/wire/message.c",
+    Mutant("any length is taken from a packet's header", "gateway/wire/packet.c",
            "if (reader_u32(&reader) != length - WIRE_HEADER_SIZE)",
            "if (reader_u32(&reader) == UINT32_MAX)",
            ["unit_wire_message_test"]),
