@@ -30,26 +30,26 @@ OVERTIME=2       # a group that takes so many times its budget is ended and has 
 # tests alone: the first group of a preset builds it within the budget of its build row.
 table() {
     cat <<'ROWS'
-build-dev      120  dev    build
+build-dev       60  dev    build
 lint            20  -      script:lint
 unit           110  dev    ctest:unit ctest:long
 abi             20  dev    ctest:abi script:abi
 flow            90  dev    script:flow
-http            60  dev    script:http
-hostile         90  dev    script:hostile
-replay          80  dev    script:replay
-torture        130  dev    script:torture
-mutants        120  dev    script:mutants
+http            40  dev    script:http
+hostile         60  dev    script:hostile
+replay         100  dev    script:replay
+torture        120  dev    script:torture
+mutants        110  dev    script:mutants
 build-release   80  release build
-release         30  release ctest:unit
-build-clang     90  clang  build
-clang           40  clang  ctest:unit ctest:abi
-build-asan      90  asan   build
-asan           110  asan   ctest:unit ctest:abi script:flow
-build-tsan      90  tsan   build
-tsan            60  tsan   ctest:unit
-build-fuzz      30  fuzz   build
-fuzz            40  fuzz   script:fuzz
+release         80  release ctest:unit
+build-clang     60  clang  build
+clang           80  clang  ctest:unit ctest:abi
+build-asan      60  asan   build
+asan           150  asan   ctest:unit ctest:abi script:flow
+build-tsan      60  tsan   build
+tsan           110  tsan   ctest:unit
+build-fuzz      40  fuzz   build
+fuzz            50  fuzz   script:fuzz
 ROWS
 }
 
