@@ -159,6 +159,8 @@ static bool export_start(struct op *op, const struct attachment_record *record,
         return err_set(err, ERR_NO_MEMORY, "no memory for the connection");
     if (!attachment_peer(host, &peer->uid, err))
         return false;
+    if (op->core->no_exports.code != ERR_NONE)
+        return err_set(err, op->core->no_exports.code, "%s", op->core->no_exports.text);
     make_spec(record, name_of(op->core, record, &op->step_arena), peer->uid, &spec);
     if (op->core->exports != NULL) /* else we stop, and it goes on at the next start */
         exports_add(op->core->exports, &spec, on_added, op);
@@ -179,4 +181,6 @@ static void on_removed(void *arg) {
 void attachment_unexport_run(struct op *op, const struct sluice_uuid *attachment) {
     if (op->core->exports != NULL)
         exports_remove(op->core->exports, attachment, on_removed, op);
+    else if (op->core->no_exports.code != ERR_NONE)
+        op_step_done(op, NULL); /* it is not served */
 }

@@ -49,7 +49,8 @@ static void on_ready(struct core *core) {
         fatal(core, &err);
         return;
     }
-    exports_recovered(core->exports);
+    if (core->exports != NULL)
+        exports_recovered(core->exports);
     runners_reap_unclaimed(core->runners);
     prune_start(core);
     core->ready = true;
@@ -73,12 +74,8 @@ static void on_exports_trouble(void *owner, const char *text) {
         core->options.on_log(core->owner, SLUICE_LOG_WARNING, "exports", text);
 }
 
-static void on_runners_ready(void *owner, uint32_t held) {
-    struct core *core = owner;
-    struct err err = ERR_INIT;
-    (void)held;
-    if (core->stopping)
-        return;
+/* Without a directory for their sockets volumes are not served, and everything else goes on. */
+static void open_exports(struct core *core) {
     const struct exports_options options = {
         .directory = core->options.nbd_directory,
         .incarnation = core->incarnation,
@@ -86,11 +83,22 @@ static void on_runners_ready(void *owner, uint32_t held) {
         .on_trouble = on_exports_trouble,
         .owner = core,
     };
-    if (!drivers_open(core, &err) || !pools_open(core, &err) || !drivers_scan(core, &err) ||
-        !exports_open(core->loop, core->runners, &options, &core->exports, &err)) {
+    core->no_exports = ERR_INIT;
+    if (!exports_open(core->loop, core->runners, &options, &core->exports, &core->no_exports))
+        on_exports_trouble(core, core->no_exports.text);
+}
+
+static void on_runners_ready(void *owner, uint32_t held) {
+    struct core *core = owner;
+    struct err err = ERR_INIT;
+    (void)held;
+    if (core->stopping)
+        return;
+    if (!drivers_open(core, &err) || !pools_open(core, &err) || !drivers_scan(core, &err)) {
         fatal(core, &err);
         return;
     }
+    open_exports(core);
     drivers_start(core, on_drivers_started, core);
 }
 

@@ -146,6 +146,9 @@ bool attachment_create_prepare(struct op *op, struct catalog_txn *txn, struct er
     else if (record.iops_max != 0 || record.bytes_s_max != 0)
         return op_violation(op, err, record.iops_max != 0 ? "iops_max" : "bytes_s_max",
                             "only nbd has limits");
+    if (record.served && op->core->no_exports.code != ERR_NONE)
+        return err_set(err, op->core->no_exports.code, "%s (option nbd-dir)",
+                       op->core->no_exports.text);
     if (record.served && !attachment_peer(&host, &peer, err))
         return false;
     if (strcmp(record.mode, "read-only") != 0 && strcmp(record.mode, "read-write") != 0)

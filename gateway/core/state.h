@@ -36,8 +36,10 @@ struct core {
     struct drivers *drivers;
     struct pools *pools;
     struct events *events;
-    struct exports
-        *exports; /* NULL before the runners are ready, and when they are being stopped */
+    /* NULL before the runners are ready, when they are being stopped, and for good when no_exports
+     * says why there are none. */
+    struct exports *exports;
+    struct err no_exports;
     struct sluice_uuid gateway; /* this gateway's id, in every pool's marker */
     uint64_t incarnation;
     uint64_t started_ms; /* wall clock */

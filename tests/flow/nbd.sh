@@ -135,6 +135,14 @@ gateway_start
 wait_until 10 serves p
 s attachment show "$ATTACHMENT"
 is "stopped and started, it is served again" 67108864 "$(client nbdinfo --size "$(get .connection.uri)" 2>&1)"
+s attachment delete "$ATTACHMENT"
 gateway_stop
 is "stopped, no socket stays" 0 "$(find "$GATEWAY/run/nbd" -name '*.sock' | wc -l)"
+
+# A folder whose name is too long for a socket costs the service, not the gateway.
+gateway_start --nbd-dir "$GATEWAY/$(printf '%070d' 0)"
+wait_until 10 serves p
+s volume attach p:disk h --protocol nbd && not_ok "a folder with a long name serves nobody" "$SAID"
+has "and it is said what to change" "nbd-dir" "$SAID"
+gateway_stop
 finish
