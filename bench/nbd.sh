@@ -93,9 +93,11 @@ data_pid() {
 }
 
 ours() {
-    local directory raw
+    local directory raw sockets status
     gateway_new nbd
-    gateway_start --log-level warning
+    # Sockets have short names wherever the files lie.
+    sockets=$(mktemp -d /tmp/sluice-nbd.XXXXXX) && chmod 711 "$sockets"
+    gateway_start --nbd-dir "$sockets" --log-level warning
     s host create h --identity uid=0 || die "host create: $SAID"
     directory=$(pool_directory pool)
     s pool create p --driver posix --set "path=$directory" --uid "$UID_LOW" || die "pool create: $SAID"
@@ -107,6 +109,10 @@ ours() {
     local uri
     uri=$(get .connection.uri)
     measure_server "$uri" "$(pool_pid p)" "$(data_pid)"
+    status=$?
+    gateway_stop >&2
+    rm -rf "$sockets"
+    return "$status"
 }
 
 # of_peer COMMAND...: what it measured, if it is better than what there is.
