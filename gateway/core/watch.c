@@ -132,7 +132,9 @@ bool core_outcome(struct core *core, const struct sluice_uuid *operation, struct
     bool ok = store_get(core->catalog, CORE_OPERATION, operation, &arena, &record, NULL, err);
     if (ok) {
         memset(ret, 0, sizeof *ret);
-        ret->ended = record.ended_at != 0;
+        /* Readers may see the last commit before its callback: until then the operation still holds
+         * its locks, and who heard that it has ended would be refused for what it does next. */
+        ret->ended = record.ended_at != 0 && engine_find(core->engine, operation) == NULL;
         ret->kind = core_kind_find(record.kind);
         ret->noun = core_noun_find(record.noun);
         ret->object = record.object;
