@@ -35,10 +35,11 @@ lint            20  -      script:lint
 unit           110  dev    ctest:unit ctest:long
 abi             20  dev    ctest:abi script:abi
 flow            90  dev    script:flow
-http            40  dev    script:http
+http            20  dev    script:http
 hostile         60  dev    script:hostile
 replay         100  dev    script:replay
-torture        120  dev    script:torture
+guest           40  dev    script:guest
+torture        100  dev    script:torture
 mutants        110  dev    script:mutants
 build-release   80  release build
 release         80  release ctest:unit
