@@ -299,6 +299,9 @@ static void shake_hands(struct connection *connection) {
 }
 
 void connection_go_on(struct connection *connection) {
+    /* More bytes do not make room, or time, come sooner. */
+    if (connection->waits_for_room || connection->waits_for_time)
+        return;
     for (int round = 0; round < CONNECTION_ROUNDS; round++) {
         if (connection->state == CONNECTION_HANDSHAKE)
             shake_hands(connection);

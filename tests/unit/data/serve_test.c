@@ -346,6 +346,41 @@ static void test_limits(void **state) {
 }
 
 /* What comes while no runner is there waits, up to a bound; then the socket is not read. */
+/* Bytes that come while a connection waits for time, or for room: it waits once, and goes on. */
+static void test_bytes_while_limited(void **state) {
+    (void)state;
+    struct play play;
+    struct data_export slow = plain;
+    slow.iops_max = 200;
+    begin(&play, &slow);
+    struct play_client clients[2];
+    client_connect(&play, &clients[0], false);
+    client_connect(&play, &clients[1], false);
+    uint8_t *block = calloc(1, 65536);
+    for (uint64_t i = 0; i < 60; i++) {
+        for (int who = 0; who < 2; who++) {
+            uint8_t request[NBD_REQUEST_SIZE] = {0};
+            nbd_store_32(request, NBD_REQUEST_MAGIC);
+            nbd_store_16(request + 6, NBD_WRITE);
+            nbd_store_64(request + 16, i * 65536);
+            nbd_store_32(request + 24, 65536);
+            /* Each part is an event of its own. */
+            assert_true(play_write_all(clients[who].fd, request, sizeof request));
+            assert_true(play_write_all(clients[who].fd, block, 1000));
+            assert_true(play_write_all(clients[who].fd, block + 1000, 64536));
+        }
+        for (int who = 0; who < 2; who++) {
+            uint8_t reply[NBD_SIMPLE_SIZE];
+            assert_true(play_read_all(clients[who].fd, reply, sizeof reply));
+            assert_int_equal(nbd_load_32(reply + 4), 0);
+        }
+    }
+    free(block);
+    client_close(&clients[0]);
+    client_close(&clients[1]);
+    play_stop(&play);
+}
+
 static void test_back_pressure(void **state) {
     (void)state;
     struct play play;
@@ -408,12 +443,19 @@ static void test_unexport(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ranges),        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_block_status),  cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_poison),        cmocka_unit_test(test_token_changes),
-        cmocka_unit_test(test_bound_of_kept), cmocka_unit_test(test_hostile_runner),
-        cmocka_unit_test(test_bad_clients),   cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_back_pressure), cmocka_unit_test(test_unexport),
+        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_block_status),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_poison),
+        cmocka_unit_test(test_token_changes),
+        cmocka_unit_test(test_bound_of_kept),
+        cmocka_unit_test(test_hostile_runner),
+        cmocka_unit_test(test_bad_clients),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_bytes_while_limited),
+        cmocka_unit_test(test_back_pressure),
+        cmocka_unit_test(test_unexport),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
