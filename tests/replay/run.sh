@@ -45,6 +45,19 @@ data_pid() {
 
 memory_kib() { awk '/^RssAnon|^RssShmem/ { sum += $2 } END { print sum }' "/proc/$1/status"; }
 
+# judged_elsewhere COMMAND...: a program that says "ok - " and "not ok - " itself.
+judged_elsewhere() {
+    local said status
+    said=$("$@" 2>&1)
+    status=$?
+    printf '%s\n' "$said"
+    PASSED=$((PASSED + $(grep -c '^ok - ' <<<"$said")))
+    [ "$status" -eq 0 ] || FAILED=$((FAILED + 1))
+    [ "$status" -eq 0 ] || grep -q '^not ok' <<<"$said" || not_ok "$1 ends well" "status $status"
+}
+
+metric() { curl -s --unix-socket "$SOCKET" http://localhost/metrics | sed -n "s/^$1 //p"; }
+
 # ---- load ---------------------------------------------------------------------------------------
 
 # load_start SECONDS: a probe in the first 16 MiB, fio in the rest; fio writes for as long, then
@@ -53,7 +66,7 @@ load_start() {
     "$PROBE" "$NBD_SOCKET" "$1" 0 16 >"$GATEWAY/probe" 2>&1 &
     PROBE_PID=$!
     fio --name=load --ioengine=nbd --uri="$NBD_URI" --rw=randwrite --bs=4k --iodepth=32 --offset=16m --size=32m \
-        --verify=crc32c --do_verify=1 --verify_fatal=1 --time_based --runtime="$1" --fsync="${LOAD_FSYNC:-0}" \
+        --verify=crc32c --do_verify=1 --verify_state_save=0 --verify_fatal=1 --time_based --runtime="$1" --fsync="${LOAD_FSYNC:-0}" \
         --randseed="$SLUICE_SEED" --output-format=json --output="$GATEWAY/fio" >"$GATEWAY/fio.said" 2>&1 &
     FIO_PID=$!
     LOAD_UNTIL=$((SECONDS + $1))
@@ -127,6 +140,20 @@ has "qemu-io writes and verifies" "wrote 65536" \
     "$(qemu-io -f raw -c 'write -P 90 1M 64k' -c 'read -P 90 1M 64k' -c 'write -z 2M 1M' -c 'discard 4M 1M' -c flush "$NBD_URI" 2>&1)"
 has "qemu-io finds what it wrote" "read 65536" "$(qemu-io -f raw -c 'read -P 90 1M 64k' -c 'read -P 0 2M 1M' "$NBD_URI" 2>&1)"
 has "nbdinfo --map" "hole" "$(nbdinfo --map "$NBD_URI" 2>&1)"
+is "nbdsh" 67108864 "$(PATH=/usr/bin:$PATH nbdsh -u "$NBD_URI" -c 'print(h.get_size())' 2>&1)"
+is "qemu-img map finds the hole of the discard" 1048576 "$(qemu-img map --output json -f raw "$NBD_URI" |
+    jq '[.[] | select(.start <= 4194304 and .start + .length > 4194304 and .zero)] | .[0] | ([.start + .length, 5242880] | min) - 4194304')"
+check "qemu-img converts from it" qemu-img convert -f raw -O qcow2 "$NBD_URI" "$GATEWAY/image.qcow2"
+check "qemu-img converts to it" qemu-img convert -n -f qcow2 -O raw "$GATEWAY/image.qcow2" "$NBD_URI"
+check "qemu-img: what was converted is what there is" qemu-img compare -f qcow2 -F raw "$GATEWAY/image.qcow2" "$NBD_URI"
+has "qemu-img bench, writing" "Run completed" "$(qemu-img bench -w -c 2000 -d 32 -f raw --flush-interval=500 "$NBD_URI" 2>&1)"
+# Debian's own python has libnbd, whatever other stands before it in PATH.
+single() { judged_elsewhere /usr/bin/python3 -B "$TREE/tests/replay/single.py" "$@"; }
+single "$NBD_URI"
+s volume create x --pool p --size 64M
+s attachment create --volume p:x --host h --protocol nbd --mode read-only
+single "$(get .connection.uri)" read-only
+s attachment delete "$(get .id)"
 if [ "$ROOT" -eq 1 ]; then
     check "the host's account may connect" as $HOST_UID nbdinfo --size "$NBD_URI"
     if as $((HOST_UID + 1)) nbdinfo --size "$NBD_URI" >/dev/null 2>&1; then
@@ -135,6 +162,23 @@ if [ "$ROOT" -eq 1 ]; then
         ok "another account is refused"
     fi
 fi
+
+# ---- limits -------------------------------------------------------------------------------------
+
+# limited NAME LOW HIGH OPTION VALUE: requests of 4 KiB that a probe is served in LIMIT_S.
+LIMIT_S=2
+limited() {
+    local said
+    s attachment create --volume p:x --host h --protocol nbd "$4" "$5" || die "$1: an attachment" "$SAID"
+    said=$("$PROBE" "$(get .connection.path)" "$LIMIT_S" 0 16)
+    is "limit, $1: nothing failed" 0 $?
+    echo "# limit, $1: $said"
+    # The bucket holds a tenth of a second's worth; below it is a busy machine, above it a limit that leaks.
+    within "limit, $1: requests in $LIMIT_S s" "$2" "$3" "$(sed -n 's/^requests \([0-9]*\) .*/\1/p' <<<"$said")"
+    s attachment delete "$(get .id)"
+}
+limited "400 a second" 400 900 --iops-max 400
+limited "2 MiB a second" 500 1150 --bytes-s-max 2097152
 
 # ---- deaths of the runner -----------------------------------------------------------------------
 
@@ -157,6 +201,12 @@ kill -s KILL "$pid"
 check "both killed: there is another runner" wait_until 10 new_runner p "$pid"
 load_judge "posix, both killed" 1 1000000
 
+# What is under way goes on through the same ring: another runner, or a call that was sent twice, would tell.
+calls_counted() { [ "$(metric sluice_data_calls_total)" -gt "$1" ]; }
+wait_until 10 calls_counted 0 || not_ok "posix, sluiced killed: calls are counted"
+before=$(metric sluice_data_calls_total)
+replayed=$(metric sluice_data_replayed_total)
+pid=$(pool_pid p)
 deaths=0
 load_start "$STORY_S"
 sleep 1
@@ -166,6 +216,9 @@ while load_on; do
     wait_until 10 gateway_ready
 done
 load_judge "posix, sluiced killed" "$deaths" "$STALL_GOAL_US"
+is "posix, sluiced killed: by the same runner" "$pid" "$(pool_pid p)"
+check "posix, sluiced killed: its calls are counted" wait_until 10 calls_counted "$before"
+is "posix, sluiced killed: none of them twice" "$replayed" "$(metric sluice_data_replayed_total)"
 
 load_start "$STORY_S"
 sleep 1
