@@ -26,7 +26,8 @@
 
 struct share_disk;
 
-/* The active image is opened by the file system's open_fenced, parents for reading. */
+/* The active image is opened by the file system's open_fenced, parents and snapshots for reading.
+ * The epoch is written down; a lower one is STALE. */
 int32_t share_disk_open(struct share_pool *pool, struct sluice_call *call,
                         const struct sluice_data_open *args, struct share_disk **ret_disk);
 /* Nobody is inside. Flushes nothing. Accepts NULL. */

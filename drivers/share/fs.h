@@ -30,10 +30,11 @@ enum share_open_flag {
     SHARE_OPEN_CREATE = 2, /* must not exist: EXISTS; with WRITE */
 };
 
-/* Who may do what with a file or directory, as far as the file system knows such a thing. */
-struct share_access {
-    uint32_t mode;  /* permission bits, as for chmod */
-    uint32_t group; /* UINT32_MAX: as it is */
+/* Somebody beside us who may open a file or get through a directory: what the driver's grants go
+ * by (posix: a uid, NFS: a gid). */
+struct share_right {
+    uint32_t identity;
+    bool write; /* of a file; else it may only read */
 };
 
 struct share_stat {
@@ -41,10 +42,8 @@ struct share_stat {
     uint64_t size_bytes;
     uint64_t used_bytes; /* UINT64_MAX: the file system does not say */
     uint64_t inode;
-    uint64_t
-        changed_ns; /* of its attributes or bytes; tells one version of a record from the next */
-    uint32_t mode;
-    uint32_t group;
+    /* Of its attributes or bytes: tells one version of a record from the next. */
+    uint64_t changed_ns;
     uint32_t links;
 };
 
@@ -59,9 +58,9 @@ struct share_fs_ops {
                     struct image_file **ret_file);
     /* Opens the active image of a volume for data calls, so that nothing which was opened this way
      * under a lower epoch can take effect any more, wherever its owner is by now. BUSY: the one
-     * before has to let go first. */
+     * before has to let go first. Readers may overlap with each other. */
     int32_t (*open_fenced)(struct share_fs *fs, struct sluice_call *call, const char *path,
-                           uint64_t epoch, struct image_file **ret_file);
+                           uint64_t epoch, bool read_only, struct image_file **ret_file);
     /* Whole small files: at most `room` bytes are read; larger: LIMIT. */
     int32_t (*load)(struct share_fs *fs, struct sluice_call *call, const char *path,
                     void *ret_bytes, size_t room, size_t *ret_length);
@@ -83,16 +82,23 @@ struct share_fs_ops {
     /* Names of a directory in any order, without "." and "..". */
     int32_t (*list)(struct share_fs *fs, struct sluice_call *call, const char *path,
                     share_name *each, void *argument);
-    int32_t (*set_access)(struct share_fs *fs, struct sluice_call *call, const char *path,
-                          const struct share_access *access);
+    /* Who may open the file, or get through the directory, beside us: exactly these, each identity
+     * once. What cannot be given is UNSUPPORTED with the reason; nobody at all always can. */
+    int32_t (*let)(struct share_fs *fs, struct sluice_call *call, const char *path,
+                   const struct share_right *rights, uint32_t count);
     /* total: what this pool may use of the file system; used: of it, by anybody. */
     int32_t (*capacity)(struct share_fs *fs, struct sluice_call *call, uint64_t *ret_total,
                         uint64_t *ret_used);
-    /* Optional. Somebody else has the file open (1), nobody has (0), -1: cannot be told. */
-    int (*is_open_elsewhere)(struct share_fs *fs, const char *path);
-    /* Optional. Makes a whole copy of a file by sharing blocks; UNSUPPORTED: copy the bytes. */
-    int32_t (*reflink)(struct share_fs *fs, struct sluice_call *call, const char *from,
-                       const char *to);
+    /* Optional. Somebody else has the file open (1), nobody has (0), -1: cannot be told.
+     * `for_writing`: only who could write to it counts. */
+    int (*is_open_elsewhere)(struct share_fs *fs, const char *path, bool for_writing);
+    /* Optional. Takes the space of a range that lies at the end of an open file, which grows to
+     * hold it; UNSUPPORTED: there is no such thing here. */
+    int32_t (*allocate)(struct share_fs *fs, struct sluice_call *call, struct image_file *file,
+                        uint64_t offset, uint64_t length);
+    /* Optional. What else speaks against adopting a file that is there: whose it is, who has it
+     * open. */
+    int32_t (*check_adopt)(struct share_fs *fs, struct sluice_call *call, const char *path);
 };
 
 /* First member of what the driver keeps. */
