@@ -89,7 +89,7 @@ static int32_t pool_opened(struct exchange *x, const struct wire_pool_open *args
         place->pool_id = args->pool;
         place->is_open = true;
         if (place->data != NULL)
-            data_start(place->data, &place->driver, &place->limits);
+            data_start(place->data, &place->limits);
     } else {
         place->driver.storage.pool_close(pool);
     }
@@ -576,6 +576,8 @@ void calls_stop(struct place *place) {
     if (place->is_open)
         place->driver.storage.pool_close(place->pool);
     place->is_open = false;
+    if (place->data != NULL)
+        data_end(place->data);
     place->driver.base.stop(place->instance);
     words_set_call(NULL, 0);
 }

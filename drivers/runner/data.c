@@ -19,6 +19,7 @@
 #include "runner/words.h"
 
 #define IO_ALIGN_MAX (1u << 20)
+#define STOP_LOOK_MS 10 /* a call may also end without a watch */
 
 /* ---- life ----------------------------------------------------------------------------------- */
 
@@ -30,6 +31,11 @@ struct data *data_create(struct services *services, void (*wake)(void *owner), v
     data->wake = wake;
     data->owner = owner;
     data->kick = -1;
+    struct err err = ERR_INIT;
+    if (!watches_init(&data->watches, &err)) {
+        free(data);
+        return NULL;
+    }
     CHECK(pthread_mutex_init(&data->mutex, NULL) == 0);
     pthread_condattr_t monotonic;
     CHECK(pthread_condattr_init(&monotonic) == 0);
@@ -46,16 +52,21 @@ struct data *data_create(struct services *services, void (*wake)(void *owner), v
 void data_destroy(struct data *data) {
     if (data == NULL)
         return;
-    CHECK(data->running == 0 && !data->has_thread);
+    data_end(data);
+    CHECK(data->running == 0);
     if (data->kick >= 0)
         close(data->kick);
+    watches_release(&data->watches);
     pthread_cond_destroy(&data->ended);
     pthread_mutex_destroy(&data->mutex);
     free(data);
 }
 
-void data_start(struct data *data, const struct driver *driver, const struct sluice_pool *limits) {
+void data_load(struct data *data, const struct driver *driver) {
     data->driver = driver;
+}
+
+void data_start(struct data *data, const struct sluice_pool *limits) {
     data->limits = limits;
 }
 
@@ -73,43 +84,62 @@ static void kick_thread(void *owner) {
     (void)written; /* full: it is readable */
 }
 
-/* Until the current ring or a kick wakes us. */
-static void thread_sleep(struct data *data) {
-    struct pollfd fds[2] = {{.fd = data->kick, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
-    if (data->asleep)
+/* Until a kick, a watch or, where we make the turns, the current ring wakes us. */
+static void thread_sleep(struct data *data, bool turns) {
+    struct pollfd fds[] = {{.fd = data->kick, .events = POLLIN},
+                           {.fd = -1, .events = POLLIN},
+                           {.fd = -1, .events = POLLIN}};
+    if (turns && data->asleep)
         fds[1].fd = data->current->ring.wake_runner;
-    if (poll(fds, 2, -1) > 0 && fds[0].revents != 0) {
+    int timeout_ms = watches_timeout_ms(&data->watches);
+    if (atomic_load(&data->watches.count) > 0)
+        fds[2].fd = watches_fd(&data->watches);
+    if (poll(fds, sizeof fds / sizeof fds[0], timeout_ms) > 0 && fds[0].revents != 0) {
         uint64_t count;
         ssize_t taken = read(data->kick, &count, sizeof count);
         (void)taken;
     }
 }
 
+/* What data_stop waits for: from here on no turn of ours touches a ring. false: the thread ends. */
+static bool thread_goes_on(struct data *data) {
+    pthread_mutex_lock(&data->mutex);
+    if (data->stopping && !data->quiet) {
+        data->quiet = true;
+        if (data_has_thread(data))
+            data->asleep = false;
+        pthread_cond_broadcast(&data->ended);
+    }
+    bool goes_on = !data->ending;
+    pthread_mutex_unlock(&data->mutex);
+    return goes_on;
+}
+
 static void *thread_main(void *argument) {
     struct data *data = argument;
+    bool turns = data_has_thread(data);
     words_enter_thread();
-    for (;;) {
-        bool more = data_turn(data, clock_mono_ns() + DATA_TURN_MS * UINT64_C(1000000));
-        pthread_mutex_lock(&data->mutex);
-        bool stopping = data->stopping;
-        pthread_mutex_unlock(&data->mutex);
-        if (stopping)
-            break;
+    while (thread_goes_on(data)) {
+        bool more = turns && !data->quiet
+                        ? data_turn(data, clock_mono_ns() + DATA_TURN_MS * UINT64_C(1000000))
+                        : watches_serve(&data->watches, 0);
         if (!more)
-            thread_sleep(data);
+            thread_sleep(data, turns);
     }
     words_leave_thread();
     return NULL;
 }
 
 static bool thread_start(struct data *data, struct err *err) {
-    if (data->has_thread || !data_has_thread(data))
+    if (data->has_thread)
         return true;
     data->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (data->kick < 0)
         return err_errno(err, ERR_SYSTEM, errno, "an eventfd for data calls");
-    data->wake = kick_thread;
-    data->owner = data;
+    if (data_has_thread(data)) {
+        data->wake = kick_thread;
+        data->owner = data;
+    }
     pthread_attr_t attributes;
     CHECK(pthread_attr_init(&attributes) == 0);
     pthread_attr_setstacksize(&attributes, DISPATCH_STACK_BYTES);
@@ -143,7 +173,7 @@ bool data_attach(struct data *data, const int descriptors[3], struct err *err) {
     struct data_ring *place = free_ring(data);
     bool good = (place != NULL && !data->stopping) ||
                 err_set(err, ERR_BUSY, "calls of former rings have not ended");
-    good = good && thread_start(data, err);
+    good = good && (!data_has_thread(data) || thread_start(data, err));
     if (good) {
         *place = (struct data_ring){.ring = ring, .used = true};
         data->next = place;
@@ -154,6 +184,60 @@ bool data_attach(struct data *data, const int descriptors[3], struct err *err) {
     if (!good)
         ring_release(&ring);
     return good;
+}
+
+/* ---- watches -------------------------------------------------------------------------------- */
+
+/* Somebody serves it from now on. */
+static bool watches_have_thread(struct data *data) {
+    struct err err = ERR_INIT;
+    if (data->driver == NULL)
+        return false;
+    if (data_model(data) == SLUICE_THREADS_LOOP)
+        return true;
+    pthread_mutex_lock(&data->mutex);
+    bool good = !data->ending && thread_start(data, &err);
+    pthread_mutex_unlock(&data->mutex);
+    return good;
+}
+
+/* Who serves the watches sleeps too long otherwise. */
+static void watches_wake(struct data *data, bool sooner) {
+    if (!sooner)
+        return;
+    pthread_mutex_lock(&data->mutex);
+    if (data->has_thread)
+        kick_thread(data);
+    else
+        data->wake(data->owner);
+    pthread_mutex_unlock(&data->mutex);
+}
+
+struct sluice_watch *data_watch(struct data *data, int fd, uint32_t ready, uint32_t timeout_ms,
+                                sluice_on_ready *on_ready, void *argument) {
+    bool sooner = false;
+    if (!watches_have_thread(data))
+        return NULL;
+    struct sluice_watch *watch =
+        watches_add(&data->watches, fd, ready, timeout_ms, on_ready, argument, &sooner);
+    /* The first one: whoever sleeps does not look at watches yet. */
+    watches_wake(data, sooner || (watch != NULL && atomic_load(&data->watches.count) == 1));
+    return watch;
+}
+
+void data_watch_change(struct data *data, struct sluice_watch *watch, uint32_t ready,
+                       uint32_t timeout_ms) {
+    bool sooner = false;
+    watches_change(&data->watches, watch, ready, timeout_ms, &sooner);
+    watches_wake(data, sooner);
+}
+
+void data_unwatch(struct data *data, struct sluice_watch *watch) {
+    watches_remove(&data->watches, watch);
+}
+
+struct watches *data_watches(struct data *data) {
+    return &data->watches;
 }
 
 /* ---- waiting -------------------------------------------------------------------------------- */
@@ -341,25 +425,50 @@ int32_t data_close_volume(struct data *data, const struct wire_data_close *args)
 
 /* ---- the end -------------------------------------------------------------------------------- */
 
+/* For a call to end. In the model LOOP this is the loop's thread: nobody else serves the watches
+ * that the end may come by. */
+static void wait_for_end(struct data *data) {
+    if (data_model(data) != SLUICE_THREADS_LOOP || atomic_load(&data->watches.count) == 0) {
+        pthread_cond_wait(&data->ended, &data->mutex);
+        return;
+    }
+    pthread_mutex_unlock(&data->mutex);
+    watches_serve(&data->watches, STOP_LOOK_MS);
+    pthread_mutex_lock(&data->mutex);
+}
+
 void data_stop(struct data *data) {
     pthread_mutex_lock(&data->mutex);
     data->stopping = true;
     if (data->has_thread)
         kick_thread(data);
-    pthread_mutex_unlock(&data->mutex);
-    if (data->has_thread)
-        pthread_join(data->thread, NULL);
-    data->has_thread = false;
-    pthread_mutex_lock(&data->mutex);
+    while (data->has_thread && !data->quiet)
+        pthread_cond_wait(&data->ended, &data->mutex);
     for (uint32_t i = 0; i < DATA_RINGS_MAX; i++)
         if (data->rings[i].used)
             data_retire(data, &data->rings[i]);
     data->current = NULL;
     data->next = NULL;
     while (data->running > 0)
-        pthread_cond_wait(&data->ended, &data->mutex);
+        wait_for_end(data);
     for (uint32_t i = 0; i < data->table.end; i++)
         if (data->table.opens[i].used)
             close_drained(data, &data->table.opens[i]);
+    pthread_mutex_unlock(&data->mutex);
+}
+
+void data_end(struct data *data) {
+    pthread_mutex_lock(&data->mutex);
+    bool has_thread = data->has_thread;
+    data->stopping = true;
+    data->ending = true;
+    if (has_thread)
+        kick_thread(data);
+    pthread_mutex_unlock(&data->mutex);
+    if (!has_thread)
+        return;
+    pthread_join(data->thread, NULL);
+    pthread_mutex_lock(&data->mutex);
+    data->has_thread = false;
     pthread_mutex_unlock(&data->mutex);
 }

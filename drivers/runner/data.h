@@ -2,9 +2,9 @@
  *
  * data.h: data calls: from the ring into the driver and back.
  *
- * Life cycle: data_create, data_start once the driver and its pool are known, data_attach any
- * number of times, data_open_volume and data_close_volume, data_stop before the pool is closed,
- * data_destroy.
+ * Life cycle: data_create, data_load before the driver is started, data_start once its pool is
+ * known, data_attach any number of times, data_open_volume and data_close_volume, data_stop before
+ * the pool is closed, data_end before the driver is stopped, data_destroy.
  *
  * A ring is taken over by whoever makes the turns, when it begins the next one. The ring before it
  * is kept until its calls have ended, as the driver writes into its pages; they complete into
@@ -17,9 +17,12 @@
  * Threads. Turns are made by one thread at a time:
  *   LOOP                  the loop's thread (data_loop.h)
  *   SERIAL                a job of the dispatch, one call at a time to its end
- *   PER_VOLUME, PARALLEL  a thread of our own, from the first data_attach to data_stop
- * data_attach from the loop's thread; data_complete from any; the rest from the thread of a control
- * call. One mutex keeps all but the consumer's side of the ring.
+ *   PER_VOLUME, PARALLEL  a thread of our own
+ * Descriptors that the driver has watched are served by the loop's thread in the model LOOP, else
+ * by the thread of our own, which in the model SERIAL does nothing else. It is there from the first
+ * ring or watch that needs it to data_end. data_attach from the loop's thread; data_complete from
+ * any; the rest from the thread of a control call. One mutex keeps all but the consumer's side of
+ * the ring.
  */
 #ifndef SLUICE_RUNNER_DATA_H
 #define SLUICE_RUNNER_DATA_H
@@ -30,6 +33,7 @@
 #include "base/err.h"
 #include "runner/driver.h"
 #include "runner/services.h"
+#include "runner/watches.h"
 #include "wire/message.h"
 
 #define DATA_RINGS_MAX 3      /* the present one, and two whose calls hang */
@@ -44,8 +48,10 @@ struct data;
 struct data *data_create(struct services *services, void (*wake)(void *owner), void *owner);
 /* Nothing may be under way. Accepts NULL. */
 void data_destroy(struct data *data);
-/* The driver, and its limits once its pool is open; both live until data_stop. */
-void data_start(struct data *data, const struct driver *driver, const struct sluice_pool *limits);
+/* The driver, which lives until data_end. */
+void data_load(struct data *data, const struct driver *driver);
+/* Its limits now that its pool is open; they live until data_stop. */
+void data_start(struct data *data, const struct sluice_pool *limits);
 /* Owns the three descriptors (memory, wake_runner, wake_data), also on failure. BUSY: calls of too
  * many former rings hang. */
 bool data_attach(struct data *data, const int descriptors[3], struct err *err);
@@ -62,8 +68,20 @@ int32_t data_close_volume(struct data *data, const struct wire_data_close *args)
  * overlap it. Waits for those under way. */
 void data_hold(struct data *data, const struct sluice_uuid *volumes, uint32_t count);
 void data_unhold(struct data *data, const struct sluice_uuid *volumes, uint32_t count);
-/* Ends the turns, waits for calls under way, closes all handles, lets go of the rings. */
+/* Ends the turns, waits for calls under way, closes all handles, lets go of the rings. Watches are
+ * still served. */
 void data_stop(struct data *data);
+/* No watch is served any more. */
+void data_end(struct data *data);
+
+/* The services of these names. */
+struct sluice_watch *data_watch(struct data *data, int fd, uint32_t ready, uint32_t timeout_ms,
+                                sluice_on_ready *on_ready, void *argument);
+void data_watch_change(struct data *data, struct sluice_watch *watch, uint32_t ready,
+                       uint32_t timeout_ms);
+void data_unwatch(struct data *data, struct sluice_watch *watch);
+/* Where the loop serves them: what it waits for, and when it looks at the latest. */
+struct watches *data_watches(struct data *data);
 
 /* Does a thread of its own make the turns? */
 bool data_has_thread(const struct data *data);

@@ -399,9 +399,12 @@ static bool spin(struct data *data, bool waiting) {
 }
 
 static bool turn(struct data *data, uint64_t until_ns) {
+    bool serves = data_has_thread(data);
     for (;;) {
         uint32_t taken;
         bool waiting;
+        /* Before the round, which publishes what ends by it. */
+        bool told = serves && watches_serve(&data->watches, 0);
         pthread_mutex_lock(&data->mutex);
         bool good = turn_round(data, &taken, &waiting);
         pthread_mutex_unlock(&data->mutex);
@@ -409,7 +412,7 @@ static bool turn(struct data *data, uint64_t until_ns) {
             return false;
         if (taken > 0 && clock_mono_ns() >= until_ns)
             return true;
-        if (taken > 0 || spin(data, waiting))
+        if (taken > 0 || told || spin(data, waiting))
             continue;
         if (ring_asleep(&data->current->ring)) {
             data->asleep = true;

@@ -81,9 +81,52 @@ static void turn_start(struct data_loop *loop) {
     dispatch_submit(loop->dispatch, &loop->job);
 }
 
+/* ---- what the driver has watched ------------------------------------------------------------ */
+
+static void on_watches_timer(uv_timer_t *timer);
+
+static void watches_arm(struct data_loop *loop) {
+    int timeout_ms = loop->watches != NULL ? watches_timeout_ms(loop->watches) : -1;
+    if (timeout_ms >= 0)
+        CHECK(uv_timer_start(&loop->watches_timer, on_watches_timer, (uint64_t)timeout_ms, 0) == 0);
+}
+
+static void watches_tell(struct data_loop *loop) {
+    watches_serve(loop->watches, 0);
+    watches_arm(loop);
+}
+
+static void on_watches_timer(uv_timer_t *timer) {
+    struct data_loop *loop = timer->data;
+    CHECK_MAGIC(loop, LOOP_MAGIC);
+    watches_tell(loop);
+}
+
+static void on_watches_ready(uv_poll_t *poll, int status, int events) {
+    struct data_loop *loop = poll->data;
+    CHECK_MAGIC(loop, LOOP_MAGIC);
+    (void)status;
+    (void)events;
+    watches_tell(loop);
+}
+
+void data_loop_serve(struct data_loop *loop, struct watches *watches) {
+    uv_loop_t *uv = loop->async.loop;
+    CHECK(uv_poll_init(uv, &loop->watches_poll, watches_fd(watches)) == 0);
+    CHECK(uv_timer_init(uv, &loop->watches_timer) == 0);
+    loop->watches = watches;
+    loop->watches_poll.data = loop;
+    loop->watches_timer.data = loop;
+    CHECK(uv_poll_start(&loop->watches_poll, UV_READABLE, on_watches_ready) == 0);
+    watches_arm(loop);
+}
+
+/* ---- turns ---------------------------------------------------------------------------------- */
+
 static void on_async(uv_async_t *async) {
     struct data_loop *loop = async->data;
     CHECK_MAGIC(loop, LOOP_MAGIC);
+    watches_arm(loop);
     if (!loop->serial || !loop->busy) {
         turn_start(loop);
     } else if (!atomic_exchange(&loop->ended, false)) {
@@ -147,5 +190,9 @@ void data_loop_stop(struct data_loop *loop) {
 
 void data_loop_close(struct data_loop *loop) {
     watch_close(loop);
+    if (loop->watches != NULL) {
+        uv_close((uv_handle_t *)&loop->watches_poll, NULL);
+        uv_close((uv_handle_t *)&loop->watches_timer, NULL);
+    }
     uv_close((uv_handle_t *)&loop->async, NULL);
 }

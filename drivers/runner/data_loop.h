@@ -3,11 +3,13 @@
  * data_loop.h: turns of data calls where the thread model wants them on a thread that has other
  * things to do: LOOP on the loop's own, SERIAL as a job of the one worker.
  *
+ * In the model LOOP the loop also serves what the driver has watched.
+ *
  * The loop watches the ring's eventfd; a turn ends after DATA_TURN_MS at the latest, and the next
  * one comes after the loop looked at everything else, so that the heartbeat is not late.
  *
- * Life cycle: data_loop_init, data_loop_watch with each ring, data_loop_close before the loop's
- * end. Threads: the loop's, but data_loop_wake from any.
+ * Life cycle: data_loop_init, data_loop_serve, data_loop_watch with each ring, data_loop_close
+ * before the loop's end. Threads: the loop's, but data_loop_wake from any.
  */
 #ifndef SLUICE_RUNNER_DATA_LOOP_H
 #define SLUICE_RUNNER_DATA_LOOP_H
@@ -26,6 +28,9 @@ struct data_loop {
     bool serial;
     uv_async_t async; /* another turn is wanted, or the job has ended */
     struct data_watch *watch;
+    struct watches *watches; /* NULL: somebody else serves them */
+    uv_poll_t watches_poll;
+    uv_timer_t watches_timer;
     struct job job;
     bool busy;    /* the job is under way */
     bool wanted;  /* another turn after it */
@@ -35,6 +40,8 @@ struct data_loop {
 };
 
 void data_loop_init(struct data_loop *loop, uv_loop_t *uv, struct dispatch *dispatch);
+/* From now on the driver's watches are served here. */
+void data_loop_serve(struct data_loop *loop, struct watches *watches);
 /* Watches a copy of the descriptor (wake_runner) instead of the one before, and makes a turn.
  * false: no descriptor or no memory. */
 bool data_loop_watch(struct data_loop *loop, struct data *data, bool serial, int wake_runner);

@@ -12,6 +12,7 @@
 #include "ring/ring.h"
 #include "runner/data.h"
 #include "runner/data_table.h"
+#include "runner/watches.h"
 
 /* All calls that all rings can have under way, and as many again as one ring has, so that a place
  * rests before it is used again. */
@@ -52,7 +53,9 @@ struct data {
 
     pthread_mutex_t mutex; /* of all that follows */
     pthread_cond_t ended;  /* a call has ended */
-    bool stopping;
+    bool stopping;         /* no turn begins any more */
+    bool quiet;            /* our thread has seen that */
+    bool ending;           /* our thread shall end */
     bool has_thread;
     pthread_t thread;
     int kick;    /* eventfd: wakes our thread */
@@ -68,6 +71,7 @@ struct data {
     uint64_t wrong_completions;
     struct place_list free;
     struct place_list waiting;
+    struct watches watches; /* has a lock of its own */
 
     bool asleep; /* the turn's own: the current ring's sleep is announced */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * services.c: log, fail, progress, complete and event.
+ * services.c: log, fail, progress, complete and event; watches are passed on.
  */
 #include "runner/services.h"
 
@@ -119,6 +119,26 @@ static void service_event(const struct sluice_services *table, uint32_t event,
     services->sink.event(services->sink.owner, &told);
 }
 
+static struct sluice_watch *service_watch(const struct sluice_services *table, int fd,
+                                          uint32_t ready, uint32_t timeout_ms,
+                                          sluice_on_ready *on_ready, void *argument) {
+    const struct services_sink *sink = &((struct services *)table->runner)->sink;
+    if (sink->watch == NULL)
+        return NULL;
+    return sink->watch(sink->owner, fd, ready, timeout_ms, on_ready, argument);
+}
+
+static void service_watch_change(const struct sluice_services *table, struct sluice_watch *watch,
+                                 uint32_t ready, uint32_t timeout_ms) {
+    const struct services_sink *sink = &((struct services *)table->runner)->sink;
+    sink->watch_change(sink->owner, watch, ready, timeout_ms);
+}
+
+static void service_unwatch(const struct sluice_services *table, struct sluice_watch *watch) {
+    const struct services_sink *sink = &((struct services *)table->runner)->sink;
+    sink->unwatch(sink->owner, watch);
+}
+
 void services_init(struct services *services, const struct services_sink *sink) {
     *services = (struct services){
         .table =
@@ -131,6 +151,9 @@ void services_init(struct services *services, const struct services_sink *sink) 
                 .progress = service_progress,
                 .complete = service_complete,
                 .event = service_event,
+                .watch = service_watch,
+                .watch_change = service_watch_change,
+                .unwatch = service_unwatch,
             },
         .sink = *sink,
         .logs = {.tokens = (uint64_t)SERVICES_BURST * TOKEN, .at_ms = clock_mono_ms()},

@@ -38,6 +38,12 @@ struct services_sink {
     void (*event)(void *owner, const struct wire_event *event);
     /* NULL: no data call is ever made, and a completion ends the process. */
     void (*complete)(void *owner, struct sluice_io *io, int32_t status, uint64_t token);
+    /* As in the table; NULL: nothing can be watched. */
+    struct sluice_watch *(*watch)(void *owner, int fd, uint32_t ready, uint32_t timeout_ms,
+                                  sluice_on_ready *on_ready, void *argument);
+    void (*watch_change)(void *owner, struct sluice_watch *watch, uint32_t ready,
+                         uint32_t timeout_ms);
+    void (*unwatch)(void *owner, struct sluice_watch *watch);
     void *owner;
 };
 

@@ -155,6 +155,24 @@ static void on_driver_complete(void *owner, struct sluice_io *io, int32_t status
     data_complete(session->data, io, status, token);
 }
 
+static struct sluice_watch *on_driver_watch(void *owner, int fd, uint32_t ready,
+                                            uint32_t timeout_ms, sluice_on_ready *on_ready,
+                                            void *argument) {
+    struct session *session = owner;
+    return data_watch(session->data, fd, ready, timeout_ms, on_ready, argument);
+}
+
+static void on_driver_watch_change(void *owner, struct sluice_watch *watch, uint32_t ready,
+                                   uint32_t timeout_ms) {
+    struct session *session = owner;
+    data_watch_change(session->data, watch, ready, timeout_ms);
+}
+
+static void on_driver_unwatch(void *owner, struct sluice_watch *watch) {
+    struct session *session = owner;
+    data_unwatch(session->data, watch);
+}
+
 static void wake_loop(void *owner) {
     struct session *session = owner;
     uv_async_send(&session->async);
@@ -387,6 +405,9 @@ static bool load_open(struct session *session, const struct wire_load *load, str
     if (!good || !dispatch_open(&session->dispatch, driver->base.threads, err))
         return false;
     session->has_dispatch = true;
+    data_load(session->data, driver);
+    if (driver->base.threads == SLUICE_THREADS_LOOP)
+        data_loop_serve(&session->data_loop, data_watches(session->data));
     snprintf(session->name, sizeof session->name, "%s", load->name);
     snprintf(session->version, sizeof session->version, "%s", load->version);
     return true;
@@ -705,10 +726,14 @@ static struct session *session_create(const struct session_options *options) {
     session->async.data = session;
     session->poll.data = session;
     outbox_init(&session->outbox, options->socket, wake_loop, session);
-    services_init(&session->services, &(struct services_sink){.log = on_driver_log,
-                                                              .event = on_driver_event,
-                                                              .complete = on_driver_complete,
-                                                              .owner = session});
+    services_init(&session->services,
+                  &(struct services_sink){.log = on_driver_log,
+                                          .event = on_driver_event,
+                                          .complete = on_driver_complete,
+                                          .watch = on_driver_watch,
+                                          .watch_change = on_driver_watch_change,
+                                          .unwatch = on_driver_unwatch,
+                                          .owner = session});
     data_loop_init(&session->data_loop, &session->loop, &session->dispatch);
     session->place.services = &session->services;
     session->place.data = session->data;

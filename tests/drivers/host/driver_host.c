@@ -5,6 +5,7 @@
 #include "driver_host.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -74,6 +77,141 @@ static void event(const struct sluice_services *services, uint32_t which,
     __atomic_add_fetch(&host->events, 1, __ATOMIC_RELAXED);
 }
 
+/* ---- watches: a thread that polls --------------------------------------------------------- */
+
+struct sluice_watch {
+    int fd;
+    uint32_t ready;
+    uint32_t timeout_ms;
+    uint64_t deadline_ms;
+    sluice_on_ready *on_ready;
+    void *argument;
+    bool ended;
+    struct sluice_watch *next;
+};
+
+static uint64_t now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void begin_time(struct sluice_watch *watch) {
+    watch->deadline_ms = watch->timeout_ms > 0 ? now_ms() + watch->timeout_ms : UINT64_MAX;
+}
+
+static void wake(struct host *host) {
+    assert_int_equal(eventfd_write(host->bell, 1), 0);
+}
+
+static struct sluice_watch *add_watch(const struct sluice_services *services, int fd,
+                                      uint32_t ready, uint32_t timeout_ms,
+                                      sluice_on_ready *on_ready, void *argument) {
+    struct host *host = services->runner;
+    struct sluice_watch *watch = calloc(1, sizeof *watch);
+    assert_non_null(watch);
+    *watch = (struct sluice_watch){.fd = fd,
+                                   .ready = ready,
+                                   .timeout_ms = timeout_ms,
+                                   .on_ready = on_ready,
+                                   .argument = argument};
+    begin_time(watch);
+    pthread_mutex_lock(&host->lock);
+    watch->next = host->watches;
+    host->watches = watch;
+    pthread_mutex_unlock(&host->lock);
+    wake(host);
+    return watch;
+}
+
+static void change_watch(const struct sluice_services *services, struct sluice_watch *watch,
+                         uint32_t ready, uint32_t timeout_ms) {
+    struct host *host = services->runner;
+    pthread_mutex_lock(&host->lock);
+    watch->ready = ready;
+    watch->timeout_ms = timeout_ms;
+    begin_time(watch);
+    pthread_mutex_unlock(&host->lock);
+    wake(host);
+}
+
+static void end_watch(const struct sluice_services *services, struct sluice_watch *watch) {
+    struct host *host = services->runner;
+    pthread_mutex_lock(&host->lock);
+    watch->ended = true; /* the thread frees it */
+    while (host->calling == watch && !pthread_equal(host->thread, pthread_self())) {
+        pthread_cond_wait(&host->returned, &host->lock);
+    }
+    pthread_mutex_unlock(&host->lock);
+    wake(host);
+}
+
+static void free_ended(struct host *host) {
+    for (struct sluice_watch **link = &host->watches; *link != NULL;) {
+        struct sluice_watch *watch = *link;
+        if (!watch->ended) {
+            link = &watch->next;
+            continue;
+        }
+        *link = watch->next;
+        free(watch);
+    }
+}
+
+/* Calls what is ready; the lock is held, but not meanwhile. */
+static void call_watch(struct host *host, struct sluice_watch *watch, short events) {
+    uint32_t ready = ((events & POLLIN) != 0 ? SLUICE_READY_READ : 0) |
+                     ((events & POLLOUT) != 0 ? SLUICE_READY_WRITE : 0);
+    ready &= watch->ready;
+    ready |= (events & (POLLHUP | POLLERR)) != 0 ? SLUICE_READY_HANGUP : 0;
+    ready |= ready == 0 && now_ms() >= watch->deadline_ms ? SLUICE_READY_TIMEOUT : 0;
+    if (watch->ended || ready == 0) {
+        return;
+    }
+    begin_time(watch);
+    host->calling = watch;
+    pthread_mutex_unlock(&host->lock);
+    watch->on_ready(watch->argument, ready);
+    pthread_mutex_lock(&host->lock);
+    host->calling = NULL;
+    pthread_cond_broadcast(&host->returned);
+}
+
+static void *serve_watches(void *argument) {
+    struct host *host = argument;
+    static struct pollfd fds[1 + SLUICE_WATCHES_MAX];
+    static struct sluice_watch *of[1 + SLUICE_WATCHES_MAX];
+    pthread_mutex_lock(&host->lock);
+    while (!host->ending) {
+        free_ended(host);
+        nfds_t count = 1;
+        uint64_t first_ms = UINT64_MAX;
+        fds[0] = (struct pollfd){.fd = host->bell, .events = POLLIN};
+        for (struct sluice_watch *watch = host->watches; watch != NULL; watch = watch->next) {
+            short events = (short)(((watch->ready & SLUICE_READY_READ) != 0 ? POLLIN : 0) |
+                                   ((watch->ready & SLUICE_READY_WRITE) != 0 ? POLLOUT : 0));
+            of[count] = watch;
+            fds[count++] = (struct pollfd){.fd = watch->fd, .events = events};
+            first_ms = watch->deadline_ms < first_ms ? watch->deadline_ms : first_ms;
+        }
+        uint64_t now = now_ms();
+        int wait_ms = first_ms == UINT64_MAX ? -1 : first_ms <= now ? 0 : (int)(first_ms - now);
+        pthread_mutex_unlock(&host->lock);
+        poll(fds, count, wait_ms);
+        eventfd_t bell;
+        if ((fds[0].revents & POLLIN) != 0) {
+            assert_int_equal(eventfd_read(host->bell, &bell), 0);
+        }
+        pthread_mutex_lock(&host->lock);
+        for (nfds_t i = 1; i < count; i++) {
+            call_watch(host, of[i], fds[i].revents);
+        }
+    }
+    free_ended(host);
+    pthread_mutex_unlock(&host->lock);
+    return NULL;
+}
+
 void host_start(struct host *host, const char *library) {
     char why[SLUICE_TEXT_MAX];
     struct sluice_call call = {.status = SLUICE_OK};
@@ -91,13 +229,29 @@ void host_start(struct host *host, const char *library) {
         .progress = progress,
         .complete = complete,
         .event = event,
+        .watch = add_watch,
+        .watch_change = change_watch,
+        .unwatch = end_watch,
     };
+    host->bell = eventfd(0, EFD_CLOEXEC);
+    pthread_mutex_init(&host->lock, NULL);
+    pthread_cond_init(&host->returned, NULL);
+    assert_int_equal(pthread_create(&host->thread, NULL, serve_watches, host), 0);
     assert_int_equal(host->boundary.driver.start(&host->services, &call, &none, &host->driver),
                      SLUICE_OK);
 }
 
 void host_stop(struct host *host) {
     host->boundary.driver.stop(host->driver);
+    pthread_mutex_lock(&host->lock);
+    host->ending = true;
+    pthread_mutex_unlock(&host->lock);
+    wake(host);
+    pthread_join(host->thread, NULL);
+    assert_null(host->watches);
+    pthread_cond_destroy(&host->returned);
+    pthread_mutex_destroy(&host->lock);
+    close(host->bell);
     boundary_unload(&host->boundary);
 }
 

@@ -13,6 +13,7 @@
 #ifndef TESTS_DRIVER_HOST_H
 #define TESTS_DRIVER_HOST_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -36,6 +37,14 @@ struct host {
     void *driver;
     uint32_t logged;
     uint32_t events;
+
+    pthread_t thread;     /* serves what the driver has watched */
+    int bell;             /* eventfd: something has changed */
+    pthread_mutex_t lock; /* of all below */
+    pthread_cond_t returned;
+    struct sluice_watch *watches;
+    struct sluice_watch *calling;
+    bool ending;
 };
 
 /* A pool, and the call that every wrapper below makes it by. */

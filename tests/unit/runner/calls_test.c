@@ -129,7 +129,7 @@ static int32_t start(const struct sluice_services *given, struct sluice_call *ca
 
 static int setup(void **state) {
     (void)state;
-    services_init(&services, &(struct services_sink){on_log, on_event, NULL, NULL});
+    services_init(&services, &(struct services_sink){.log = on_log, .event = on_event});
     calls_memory_init(&memory);
     place = (struct place){
         .driver =

@@ -149,7 +149,8 @@ static void begin(uint32_t model, uint32_t in_flight_max) {
     atomic_store(&errors_logged, 0);
     data = data_create(&services, on_wake, NULL);
     assert_non_null(data);
-    data_start(data, &driver, &limits);
+    data_load(data, &driver);
+    data_start(data, &limits);
     attach(&ring);
     assert_int_equal(open_volume(1, 1, &opened[0]), SLUICE_OK);
     assert_int_equal(open_volume(2, 1, &opened[1]), SLUICE_OK);

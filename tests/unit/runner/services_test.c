@@ -40,7 +40,8 @@ static int setup(void **state) {
     (void)state;
     logs = 0;
     events = 0;
-    services_init(&services, &(struct services_sink){on_log, on_event, NULL, &logs});
+    services_init(&services,
+                  &(struct services_sink){.log = on_log, .event = on_event, .owner = &logs});
     return 0;
 }
 

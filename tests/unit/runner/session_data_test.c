@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * session_data_test.c: data calls through a whole session in each thread model, with a driver that
- * completes at once or from a thread of its own, and sees whether calls overlap that may not.
+ * completes at once, from a thread of its own or by a watched descriptor, and sees whether calls
+ * overlap that may not.
  */
 #include "peer.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <sys/eventfd.h>
 
 #include "ring/ring.h"
 #include "runner/session.h"
@@ -18,11 +20,15 @@
 #define BUSY_MS 500
 #define PONG_MS_MAX 100 /* a turn is 5; the rest is for a slow machine */
 #define QUEUE_MAX 512
+#define TIMEOUT_MS 5
 
 static struct sluice_driver driver;
 static struct sluice_storage storage;
 static const struct sluice_services *services;
-static bool later; /* complete from the driver's own thread */
+static enum { AT_ONCE, BY_THREAD, BY_WATCH } how; /* calls are completed */
+static int bell = -1;                             /* eventfd, watched */
+static struct sluice_watch *watch;
+static _Atomic int timeouts;
 
 static _Atomic int inside_all;
 static _Atomic int inside_of[VOLUMES + 1];
@@ -54,8 +60,8 @@ static void end_call(struct sluice_io *io) {
 static void *complete_all(void *unused) {
     (void)unused;
     pthread_mutex_lock(&mutex);
-    while (!ending || queued > 0) {
-        if (queued == 0) {
+    while (!ending || (queued > 0 && how != BY_WATCH)) {
+        if (queued == 0 || how == BY_WATCH) {
             pthread_cond_wait(&work, &mutex);
             continue;
         }
@@ -74,13 +80,34 @@ static void data_read(void *handle, struct sluice_io *io) {
     io->driver = handle;
     raise_most(&most_all, atomic_fetch_add(&inside_all, 1) + 1);
     raise_most(&most_of, atomic_fetch_add(&inside_of[volume], 1) + 1);
-    if (!later) {
+    if (how == AT_ONCE) {
         end_call(io);
         return;
     }
     pthread_mutex_lock(&mutex);
     queue[(first + queued++) % QUEUE_MAX] = io;
     pthread_cond_signal(&work);
+    pthread_mutex_unlock(&mutex);
+    if (how == BY_WATCH)
+        assert_int_equal(eventfd_write(bell, 1), 0);
+}
+
+static void on_bell(void *argument, uint32_t ready) {
+    eventfd_t count;
+    (void)argument;
+    if ((ready & SLUICE_READY_TIMEOUT) != 0)
+        atomic_fetch_add(&timeouts, 1);
+    if ((ready & SLUICE_READY_READ) == 0)
+        return;
+    assert_int_equal(eventfd_read(bell, &count), 0);
+    pthread_mutex_lock(&mutex);
+    while (queued > 0) {
+        struct sluice_io *io = queue[first++ % QUEUE_MAX];
+        queued--;
+        pthread_mutex_unlock(&mutex);
+        end_call(io);
+        pthread_mutex_lock(&mutex);
+    }
     pthread_mutex_unlock(&mutex);
 }
 
@@ -105,7 +132,22 @@ static int32_t start(const struct sluice_services *given, struct sluice_call *ca
     (void)settings;
     services = given;
     *ret_driver = NULL;
+    if (how != BY_WATCH)
+        return SLUICE_OK;
+    bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    watch = services->watch(services, bell, 0, 0, on_bell, NULL);
+    if (watch == NULL)
+        return SLUICE_NO_MEMORY;
+    services->watch_change(services, watch, SLUICE_READY_READ, TIMEOUT_MS);
     return SLUICE_OK;
+}
+
+static void stop(void *self) {
+    (void)self;
+    if (how != BY_WATCH)
+        return;
+    services->unwatch(services, watch);
+    close(bell);
 }
 
 static void nothing_to_do(void *self) {
@@ -236,15 +278,16 @@ static void make_tables(uint32_t threads) {
         .name = "d",
         .version = "1",
         .start = start,
-        .stop = nothing_to_do,
+        .stop = stop,
         .table = table,
     };
 }
 
-static void begin(uint32_t threads, bool completes_later) {
+static void begin(uint32_t threads, int completes) {
     int sockets[2];
     make_tables(threads);
-    later = completes_later;
+    how = completes;
+    atomic_store(&timeouts, 0);
     first = queued = 0;
     ending = false;
     atomic_store(&most_all, 0);
@@ -345,14 +388,14 @@ static void run_calls(uint64_t calls) {
 static void calls_overlap_as_the_model_says(void **state) {
     (void)state;
     for (uint32_t threads = SLUICE_THREADS_SERIAL; threads <= SLUICE_THREADS_LOOP; threads++)
-        for (int completes_later = 0; completes_later < 2; completes_later++) {
-            begin(threads, completes_later != 0);
+        for (int completes = AT_ONCE; completes <= BY_WATCH; completes++) {
+            begin(threads, completes);
             run_calls(CALLS);
             if (threads == SLUICE_THREADS_SERIAL)
                 assert_int_equal(atomic_load(&most_all), 1);
             if (threads == SLUICE_THREADS_PER_VOLUME)
                 assert_int_equal(atomic_load(&most_of), 1);
-            if (threads == SLUICE_THREADS_PARALLEL && completes_later != 0)
+            if (threads == SLUICE_THREADS_PARALLEL && completes == BY_THREAD)
                 assert_in_range(atomic_load(&most_all), 2, DEPTH + 1);
             finish();
         }
@@ -375,7 +418,7 @@ static void a_busy_ring_does_not_keep_the_loop(void **state) {
     for (uint32_t threads = SLUICE_THREADS_SERIAL; threads <= SLUICE_THREADS_LOOP; threads++) {
         pthread_t client;
         uint64_t until_ms = clock_mono_ms() + BUSY_MS;
-        begin(threads, false);
+        begin(threads, AT_ONCE);
         assert_int_equal(pthread_create(&client, NULL, keep_busy, &until_ms), 0);
         for (uint64_t number = 1; clock_mono_ms() < until_ms; number++) {
             uint64_t asked_ms = clock_mono_ms();
@@ -388,10 +431,24 @@ static void a_busy_ring_does_not_keep_the_loop(void **state) {
     }
 }
 
+/* Also where there is nothing to do, and no ring. */
+static void a_silent_descriptor_is_told_of(void **state) {
+    (void)state;
+    for (uint32_t threads = SLUICE_THREADS_SERIAL; threads <= SLUICE_THREADS_LOOP; threads++) {
+        uint64_t deadline_ms = clock_mono_ms() + DEADLINE_MS;
+        begin(threads, BY_WATCH);
+        while (atomic_load(&timeouts) < 3 && clock_mono_ms() < deadline_ms)
+            sched_yield();
+        assert_in_range(atomic_load(&timeouts), 3, DEADLINE_MS / TIMEOUT_MS);
+        finish();
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(calls_overlap_as_the_model_says),
         cmocka_unit_test(a_busy_ring_does_not_keep_the_loop),
+        cmocka_unit_test(a_silent_descriptor_is_told_of),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,6 +31,21 @@ enum sluice_event {
     SLUICE_EVENT_ACCESS_LOST = 3, /* a grant was lost on the backend; volume: whose */
 };
 
+/* Descriptors that a driver may have watched at once: two connections for each of many volumes. */
+#define SLUICE_WATCHES_MAX 1024
+
+/* What a watched descriptor is ready for. */
+enum sluice_ready {
+    SLUICE_READY_READ = 1,
+    SLUICE_READY_WRITE = 2,
+    SLUICE_READY_HANGUP = 4, /* closed or failed; told whether it was asked for or not */
+    SLUICE_READY_TIMEOUT = 8,
+};
+
+/* One watched descriptor, from watch() to unwatch(). */
+struct sluice_watch;
+typedef void sluice_on_ready(void *argument, uint32_t ready);
+
 struct sluice_services {
     uint32_t size;    /* sizeof the table as the runner has it */
     uint32_t version; /* SLUICE_ABI of the runner */
@@ -58,6 +73,21 @@ struct sluice_services {
     /* Something happened that nobody asked about. `volume` may be NULL. */
     void (*event)(const struct sluice_services *services, uint32_t event,
                   const struct sluice_uuid *volume, int64_t value, const char *text);
+
+    /* Watches a descriptor of the driver, level-triggered. on_ready is called on the thread of the
+     * runner that makes data calls (in the model LOOP: on the loop's), one call at a time, never
+     * from within another member of this table; it must return at once. Data calls made by other
+     * threads may overlap it: a driver guards what both touch. `timeout_ms` after the watch was
+     * made, changed or last called, TIMEOUT is told; 0: never. So an idle connection costs nothing
+     * and a silent peer is found. NULL: no memory, or beyond SLUICE_WATCHES_MAX. */
+    struct sluice_watch *(*watch)(const struct sluice_services *services, int fd, uint32_t ready,
+                                  uint32_t timeout_ms, sluice_on_ready *on_ready, void *argument);
+    /* What to wait for from now on (0: only HANGUP and TIMEOUT), and for how long. Any thread. */
+    void (*watch_change)(const struct sluice_services *services, struct sluice_watch *watch,
+                         uint32_t ready, uint32_t timeout_ms);
+    /* Ends it: afterwards on_ready is not running and is not called again (called from within
+     * on_ready itself: not called again). Before the descriptor is closed. */
+    void (*unwatch)(const struct sluice_services *services, struct sluice_watch *watch);
 };
 
 #ifdef __cplusplus
