@@ -123,6 +123,14 @@ static bool say_rings(struct loop *loop) {
         if (pool->says_broken &&
             (pool->says_broken = !send_packet(loop, DATA_RING_BROKEN, &ring, NULL, 0)))
             return false;
+        struct data_still still = {
+            .pool = pool->id,
+            .generation = pool->generation,
+            .still_ms = (uint32_t)((loop->now_ns - pool->moved_ns) / 1000000),
+        };
+        if (pool->says_still &&
+            (pool->says_still = !send_packet(loop, DATA_RING_STILL, &still, NULL, 0)))
+            return false;
     }
     return true;
 }

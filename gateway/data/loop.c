@@ -168,6 +168,7 @@ static void serve_pools(struct loop *loop) {
         pool_pump(pool, loop->now_ns);
         if (pool_drain(pool) && !TAILQ_EMPTY(&pool->ready))
             pool_pump(pool, loop->now_ns);
+        pool_judge(pool, loop->now_ns);
         if (pool->state == POOL_BROKEN)
             loop_watch_ring(loop, pool, false);
     }
@@ -315,9 +316,13 @@ static int timeout_ms(const struct loop *loop) {
     const struct connection *connection;
     TAILQ_FOREACH(connection, &loop->limited, of_waiting)
     until_ns = sooner(until_ns, connection->until_ns);
-    for (uint32_t i = 0; i < loop->pool_count; i++)
-        if (loop->pools[i]->deadline_ns != 0)
-            until_ns = sooner(until_ns, loop->pools[i]->deadline_ns);
+    for (uint32_t i = 0; i < loop->pool_count; i++) {
+        const struct pool *pool = loop->pools[i];
+        if (pool->deadline_ns != 0)
+            until_ns = sooner(until_ns, pool->deadline_ns);
+        if (pool->in_flight > 0 && pool->state == POOL_SERVING)
+            until_ns = sooner(until_ns, pool->still_ns);
+    }
     if (until_ns == UINT64_MAX)
         return -1;
     return until_ns <= loop->now_ns ? 0 : (int)((until_ns - loop->now_ns + 999999) / 1000000);

@@ -92,6 +92,7 @@ void pool_ring_lost(struct pool *pool, uint64_t generation) {
     pool->state = POOL_LOST;
     pool->says_made = false;
     pool->says_broken = false;
+    pool->says_still = false;
     struct volume *volume;
     TAILQ_FOREACH(volume, &pool->volumes, of_pool)
     volume_on_lost(volume);
@@ -227,6 +228,11 @@ bool pool_may_send(struct pool *pool, bool suspect) {
     return ring_room(&pool->ring) > 0;
 }
 
+static void moved(struct pool *pool) {
+    pool->moved_ns = pool->now_ns;
+    pool->still_ns = pool->now_ns + POOL_STILL_NS;
+}
+
 void pool_send(struct pool *pool, struct call *call, uint32_t handle, bool suspect) {
     call->number++;
     call->state = CALL_SENT;
@@ -239,7 +245,8 @@ void pool_send(struct pool *pool, struct call *call, uint32_t handle, bool suspe
                                  .length = call->verb == RING_FLUSH ? 0 : call->length,
                                  .page = call->page,
                              });
-    pool->in_flight++;
+    if (pool->in_flight++ == 0)
+        moved(pool);
     pool->alone = suspect;
     if (call->replays)
         pool->replays++;
@@ -286,9 +293,18 @@ bool pool_drain(struct pool *pool) {
         pool->figures->calls++;
         volume_on_completion(call->volume, call, &completion);
     }
+    if (any)
+        moved(pool);
     if (ring_broken(&pool->ring))
         set_broken(pool);
     return any;
+}
+
+void pool_judge(struct pool *pool, uint64_t now_ns) {
+    if (pool->in_flight == 0 || pool->state != POOL_SERVING || now_ns < pool->still_ns)
+        return;
+    pool->says_still = true;
+    pool->still_ns = now_ns + POOL_STILL_AGAIN_NS;
 }
 
 void pool_pump(struct pool *pool, uint64_t now_ns) {

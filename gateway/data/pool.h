@@ -27,6 +27,11 @@
 #define POOL_REPLAY_REGIONS 4u                    /* of RING_CALL_MAX each: keeps a runner busy */
 #define POOL_IN_FLIGHT_MAX RING_ENTRIES           /* so completions always find room */
 #define POOL_DEATHS_MAX 3                         /* of runners; then the call is the cause */
+/* A ring in which nothing moves for that long makes us ask for its runner: longer than what disks
+ * and neighbours on the processor take at their worst, and the most that a stopped runner shall
+ * cost. A backend that is slower is asked for once a second, which costs nobody anything. */
+#define POOL_STILL_NS UINT64_C(150000000)
+#define POOL_STILL_AGAIN_NS UINT64_C(1000000000)
 
 enum pool_state { POOL_NEW, POOL_SERVING, POOL_BROKEN, POOL_LOST };
 
@@ -49,6 +54,7 @@ struct pool {
     bool watched;                /* by the loop: wake_data */
     bool asleep;                 /* the loop announced it to the ring */
     bool says_made, says_broken; /* RING_MADE, RING_BROKEN are to be said */
+    bool says_still;             /* RING_STILL is */
     uint64_t generation;
     struct ring ring;
     struct ring_pages pages;
@@ -61,6 +67,8 @@ struct pool {
     uint32_t region, region_used;
     uint64_t now_ns;      /* of this turn of the loop */
     uint64_t deadline_ns; /* some volume wants to be pumped then; 0: none */
+    uint64_t moved_ns;    /* a call ended then, or the first was sent */
+    uint64_t still_ns;    /* with calls in the ring: RING_STILL is due then */
     struct volume_list volumes;
     struct volume_list ready; /* to be pumped */
     struct data_figures *figures;
@@ -100,6 +108,8 @@ void pool_wake_at(struct pool *pool, uint64_t at_ns);
 
 /* Takes the completions that are there. true: there were some. */
 bool pool_drain(struct pool *pool);
+/* After pool_drain: says so when it is still for too long. */
+void pool_judge(struct pool *pool, uint64_t now_ns);
 /* Sends what the volumes have, publishes it once. */
 void pool_pump(struct pool *pool, uint64_t now_ns);
 

@@ -112,6 +112,13 @@ static void on_ring_broken(struct exports *exports, const struct data_ring *body
     runner_blame(pool->runner, &cause);
 }
 
+static void on_ring_still(struct exports *exports, const struct data_still *body) {
+    const struct export_pool *pool = pool_of(exports, &body->pool);
+    if (pool != NULL && pool->runner != NULL && pool->ring != RING_NONE &&
+        pool->generation == body->generation)
+        runner_doubt(pool->runner, body->still_ms);
+}
+
 static void on_message(void *owner, enum data_number number, const void *body, const int *fds,
                        uint32_t fd_count) {
     struct exports *exports = owner;
@@ -125,6 +132,8 @@ static void on_message(void *owner, enum data_number number, const void *body, c
         on_unexported(exports, body);
     } else if (number == DATA_RING_BROKEN) {
         on_ring_broken(exports, body);
+    } else if (number == DATA_RING_STILL) {
+        on_ring_still(exports, body);
     } else if (number == DATA_RING_MADE) {
         const struct data_ring *ring = body;
         struct export_pool *pool = pool_of(exports, &ring->pool);

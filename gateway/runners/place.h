@@ -97,8 +97,10 @@ struct runner {
     uint64_t open_id;     /* of the POOL_OPEN under way; 0: none */
     uint64_t open_ms;
     uint64_t ping_number;
-    uint64_t ping_ms; /* the unanswered one was due then; 0: all are answered */
-    bool ping_unsent; /* the socket took nothing */
+    uint64_t ping_ms;                 /* the unanswered one was due then; 0: all are answered */
+    bool ping_unsent;                 /* the socket took nothing */
+    bool doubted;                     /* the answer is wanted sooner */
+    uint64_t still_ms, still_told_ms; /* its ring stands still since; was told then; 0: never */
     uint64_t ping_due_ms;
     uint64_t unasked_ms; /* the second that unasked counts began then */
     uint32_t unasked;
@@ -231,6 +233,8 @@ bool session_stop(struct runner *runner);
 void session_pump(struct runner *runner);
 /* Heartbeat: sends what is due. false: the process is silent (err). */
 bool session_beat(struct runner *runner, uint64_t now_ms, struct err *err);
+/* Asks for a sign of life now. */
+void session_doubt(struct runner *runner, uint64_t now_ms);
 /* When session_beat has something to do; 0: never. */
 uint64_t session_beat_at(const struct runner *runner);
 

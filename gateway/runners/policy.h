@@ -19,6 +19,12 @@
 #define RUNNER_PING_MS 1000
 #define RUNNER_IDLE_PING_MS 5000
 #define RUNNER_SILENT_MS 5000
+/* A PING goes at once when the runner's ring stands still with calls in it, and the answer has this
+ * long: clients wait for it. A busy machine may keep a thread from its turn for a good part of a
+ * second. A process that a signal has stopped is not waited for. */
+#define RUNNER_DOUBTED_MS 2000
+/* Said to stand still so long ago, it is no longer taken to: it is said again each second. */
+#define RUNNER_STILL_MS 2500
 /* A call inside the driver for longer than this, with a live heartbeat, is shown as stalled. */
 #define RUNNER_STALLED_MS 10000
 /* STOP to exit, then SIGKILL. */
@@ -53,6 +59,8 @@
     P(ping_ms, RUNNER_PING_MS)                   \
     P(idle_ping_ms, RUNNER_IDLE_PING_MS)         \
     P(silent_ms, RUNNER_SILENT_MS)               \
+    P(doubted_ms, RUNNER_DOUBTED_MS)             \
+    P(still_ms, RUNNER_STILL_MS)                 \
     P(stalled_ms, RUNNER_STALLED_MS)             \
     P(stop_ms, RUNNER_STOP_MS)                   \
     P(dying_ms, RUNNER_DYING_MS)                 \

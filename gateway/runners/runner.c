@@ -4,8 +4,10 @@
  * callback to the loop.
  */
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -121,13 +123,23 @@ void runner_restart(struct runner *runner) {
     runners_settle_soon(runner);
 }
 
+/* Its ring, as far as is known. */
+static bool is_still(const struct runner *runner, uint64_t now_ms) {
+    const struct runner_policy *policy = &runner->runners->options.policy;
+    return runner->still_told_ms != 0 && now_ms - runner->still_told_ms < policy->still_ms &&
+           now_ms - runner->still_ms >= policy->stalled_ms;
+}
+
 static bool is_stalled(const struct runner *runner) {
     const struct call *oldest = TAILQ_FIRST(&runner->calls.sent);
+    uint64_t now_ms = clock_mono_ms();
+    if (runner->phase == PROCESS_LIVE && is_still(runner, now_ms))
+        return true;
     uint64_t since_ms = runner->open_id != 0 ? runner->open_ms
                         : oldest != NULL     ? oldest->sent_ms
                                              : 0;
     return runner->phase == PROCESS_LIVE && since_ms != 0 &&
-           clock_mono_ms() - since_ms >= runner->runners->options.policy.stalled_ms;
+           now_ms - since_ms >= runner->runners->options.policy.stalled_ms;
 }
 
 void runner_retry(struct runner *runner) {
@@ -243,6 +255,41 @@ void runner_call_once(struct runner *runner, enum wire_number number, const void
 void runner_blame(struct runner *runner, const struct err *cause) {
     CHECK_MAGIC(runner, RUNNER_MAGIC);
     place_lose(runner, cause);
+    runners_settle_soon(runner);
+}
+
+/* By a signal, as /proc says; false as well when it says nothing. One that is being traced is not
+ * meant: somebody looks at it, and has the heartbeat's time. */
+static bool is_stopped(int pid) {
+    char path[32], text[512];
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t length = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (length <= 0)
+        return false;
+    text[length] = '\0';
+    /* "PID (NAME) STATE ...", and a name may contain anything. */
+    const char *behind = strrchr(text, ')');
+    return behind != NULL && strncmp(behind, ") T", 3) == 0;
+}
+
+void runner_doubt(struct runner *runner, uint32_t still_ms) {
+    CHECK_MAGIC(runner, RUNNER_MAGIC);
+    if (runner->phase != PROCESS_LIVE || (runner->session & S_CLOSING) != 0)
+        return;
+    uint64_t now_ms = clock_mono_ms();
+    runner->still_told_ms = now_ms;
+    runner->still_ms = now_ms > still_ms ? now_ms - still_ms : 0;
+    if (is_stopped(runner->pid)) {
+        struct err cause = ERR_INIT;
+        err_set(&cause, ERR_RUNNER_LOST, "the runner was stopped by a signal while calls waited");
+        place_lose(runner, &cause);
+    } else {
+        session_doubt(runner, now_ms);
+    }
     runners_settle_soon(runner);
 }
 

@@ -124,6 +124,10 @@ void runner_call_once(struct runner *runner, enum wire_number number, const void
                       const int *fds, uint32_t fd_count, runner_reply_fn *on_reply, void *arg);
 /* Kills the process for what it did elsewhere (cause). Counts as a death. */
 void runner_blame(struct runner *runner, const struct err *cause);
+/* Calls wait in the process's ring, and none has ended for still_ms: is it alive? It has to answer
+ * a heartbeat sooner than otherwise; one that was stopped by a signal is killed, and that counts as
+ * a death. Who answers is slow and nothing else: shown as stalled, when it goes on. */
+void runner_doubt(struct runner *runner, uint32_t still_ms);
 
 struct runner_status {
     enum runner_state state;

@@ -103,12 +103,22 @@ static bool beats(const struct runner *runner) {
            (runner->session == S_LOADED || runner->session == S_OPEN);
 }
 
+static uint32_t silence_ms(const struct runner *runner) {
+    const struct runner_policy *policy = &runner->runners->options.policy;
+    return runner->doubted && policy->doubted_ms < policy->silent_ms ? policy->doubted_ms
+                                                                     : policy->silent_ms;
+}
+
 uint64_t session_beat_at(const struct runner *runner) {
     if (!beats(runner))
         return 0;
-    if (runner->ping_ms != 0)
-        return runner->ping_ms + runner->runners->options.policy.silent_ms;
-    return runner->ping_due_ms;
+    return runner->ping_ms != 0 ? runner->ping_ms + silence_ms(runner) : runner->ping_due_ms;
+}
+
+void session_doubt(struct runner *runner, uint64_t now_ms) {
+    runner->doubted = true;
+    if (runner->ping_ms == 0)
+        runner->ping_due_ms = now_ms;
 }
 
 static void send_ping(struct runner *runner) {
@@ -121,10 +131,10 @@ bool session_beat(struct runner *runner, uint64_t now_ms, struct err *err) {
     if (!beats(runner))
         return true;
     if (runner->ping_ms != 0) {
-        if (now_ms - runner->ping_ms < policy->silent_ms)
+        if (now_ms - runner->ping_ms < silence_ms(runner))
             return true;
         return err_set(err, ERR_RUNNER_LOST, "the runner gave no sign of life for %u ms",
-                       policy->silent_ms);
+                       silence_ms(runner));
     }
     if (now_ms < runner->ping_due_ms)
         return true;
@@ -145,6 +155,7 @@ static void on_pong(struct runner *runner, const struct wire_packet *packet) {
         return;
     }
     runner->ping_ms = 0;
+    runner->doubted = false;
     runner->resident = pong->resident;
     uint64_t now_ms = clock_mono_ms();
     if (runner->ping_due_ms < now_ms)
@@ -486,5 +497,7 @@ void session_close(struct runner *runner) {
     runner->open_id = 0;
     runner->ping_ms = 0;
     runner->ping_unsent = false;
+    runner->doubted = false;
+    runner->still_ms = runner->still_told_ms = 0;
     runner->resident = 0;
 }

@@ -44,6 +44,10 @@
 #define DATA_RING_FIELDS(F, T) \
     F(T, UUID, pool, 0, "")    \
     F(T, U64, generation, 0, "chosen by the gateway, counts up")
+#define DATA_STILL_FIELDS(F, T)  \
+    F(T, UUID, pool, 0, "")      \
+    F(T, U64, generation, 0, "") \
+    F(T, U32, still_ms, 0, "since the last call ended, or the first was sent")
 #define DATA_EXPORT_FIELDS(F, T)                                                  \
     F(T, UUID, attachment, 0, "")                                                 \
     F(T, UUID, volume, 0, "")                                                     \
@@ -79,6 +83,7 @@ SHAPE_STRUCT(data_has, DATA_HAS_FIELDS)
 SHAPE_STRUCT(data_ping, DATA_PING_FIELDS)
 SHAPE_STRUCT(data_pong, DATA_PONG_FIELDS)
 SHAPE_STRUCT(data_ring, DATA_RING_FIELDS)
+SHAPE_STRUCT(data_still, DATA_STILL_FIELDS)
 SHAPE_STRUCT(data_export, DATA_EXPORT_FIELDS)
 SHAPE_STRUCT(data_volume_open, DATA_VOLUME_OPEN_FIELDS)
 SHAPE_STRUCT(data_unexport, DATA_UNEXPORT_FIELDS)

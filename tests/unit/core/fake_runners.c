@@ -52,7 +52,7 @@ static struct {
     void *fate_arg;
     struct fake_fate all;
     uint32_t calls[WIRE_NUMBERS];
-    uint32_t restarts;
+    uint32_t restarts, doubted_ms;
     char story[STORY_MAX];
 } fake = {.all = {.state = RUNNER_SERVING}};
 
@@ -367,6 +367,13 @@ void runner_call_once(struct runner *runner, enum wire_number number, const void
 void runner_blame(struct runner *runner, const struct err *cause) {
     (void)cause;
     runner_restart(runner);
+}
+void runner_doubt(struct runner *runner, uint32_t still_ms) {
+    (void)runner;
+    fake.doubted_ms = still_ms;
+}
+uint32_t fake_runners_doubted_ms(void) {
+    return fake.doubted_ms;
 }
 
 struct uv_loop_s *fake_runners_loop(struct runners *runners) {

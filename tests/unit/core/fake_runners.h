@@ -40,6 +40,7 @@ void fake_runners_state(enum runner_state state, enum err_code cause);
 void fake_runners_again(void);
 
 uint32_t fake_runners_calls(enum wire_number number); /* made since fake_runners_reset */
+uint32_t fake_runners_doubted_ms(void);               /* what runner_doubt said last; 0: nothing */
 uint32_t fake_runners_restarts(void);
 uint32_t fake_runners_alive(void);
 /* Of the place with that label, as it was started or changed last; -1: there is none alive. */

@@ -95,6 +95,10 @@ static void hear(struct play *play, enum data_number wanted, int descriptors[3])
         }
         if (number == DATA_RING_BROKEN)
             play->heard_broken = true;
+        if (number == DATA_RING_STILL) {
+            play->heard_still++;
+            play->heard_still_ms = ((const struct data_still *)body)->still_ms;
+        }
         if (number == wanted)
             break;
         arena_reset(&arena);

@@ -65,6 +65,8 @@ struct play {
     /* what the gateway heard last */
     uint64_t pong_connections, pong_calls, pong_replayed;
     bool heard_broken;
+    uint32_t heard_still;    /* how often */
+    uint32_t heard_still_ms; /* the last time */
 };
 
 struct data_export; /* wire/data.h */

@@ -407,6 +407,34 @@ static void test_back_pressure(void **state) {
 }
 
 /* UNEXPORT lets what is under way end, and gives up what cannot. */
+/* Calls are in the ring and nothing moves: said soon, then now and then, and not without a reason.
+ */
+static void test_still(void **state) {
+    (void)state;
+    struct play play;
+    begin(&play, NULL);
+    struct play_client client;
+    client_connect(&play, &client, true);
+    check_range(&client, 0, 4096);
+    play_ping(&play);
+    assert_int_equal(play.heard_still, 0);
+    uint64_t begun_ms = clock_mono_ms();
+    play_open(&play, &(struct play_script){
+                         .die_at = UINT64_MAX, .fail_at = UINT64_MAX, .delay_us = 1500000});
+    check_range(&client, 4096, 4096); /* two calls of 1.5 s: no more than two words for each */
+    play_ping(&play);
+    assert_in_range(clock_mono_ms() - begun_ms, 3000, 20000);
+    assert_in_range(play.heard_still, 2, 4);
+    assert_in_range(play.heard_still_ms, 150, 1500);
+    play_open(&play, NULL);
+    check_range(&client, 8192, 4096);
+    uint32_t heard = play.heard_still;
+    play_ping(&play);
+    assert_int_equal(play.heard_still, heard);
+    client_close(&client);
+    play_stop(&play);
+}
+
 static void test_unexport(void **state) {
     (void)state;
     struct play play;
@@ -456,6 +484,7 @@ int main(void) {
         cmocka_unit_test(test_bytes_while_limited),
         cmocka_unit_test(test_back_pressure),
         cmocka_unit_test(test_unexport),
+        cmocka_unit_test(test_still),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

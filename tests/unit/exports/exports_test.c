@@ -134,6 +134,27 @@ static void serves_replaces_and_removes(void **state) {
     end(&bench);
 }
 
+static void a_ring_that_stands_still_puts_its_runner_in_doubt(void **state) {
+    (void)state;
+    struct bench bench = {0};
+    begin(&bench, false);
+    exports_recovered(bench.exports);
+    exports_add(bench.exports, &spec, on_added, &bench);
+    turns(&bench);
+    struct data_still still = {
+        .pool = pool_id, .generation = fake_data_generation() - 1, .still_ms = 150};
+    fake_data_say(DATA_RING_STILL, &still); /* of one that is gone */
+    assert_int_equal(fake_runners_doubted_ms(), 0);
+    still.generation++;
+    still.pool.bytes[0]++; /* of a pool that nobody knows */
+    fake_data_say(DATA_RING_STILL, &still);
+    assert_int_equal(fake_runners_doubted_ms(), 0);
+    still.pool = pool_id;
+    fake_data_say(DATA_RING_STILL, &still);
+    assert_int_equal(fake_runners_doubted_ms(), 150);
+    end(&bench);
+}
+
 static void what_nobody_knows_ends(void **state) {
     (void)state;
     struct bench bench = {0};
@@ -154,6 +175,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(serves_replaces_and_removes),
         cmocka_unit_test(what_nobody_knows_ends),
+        cmocka_unit_test(a_ring_that_stands_still_puts_its_runner_in_doubt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -91,6 +91,54 @@ static void slow_is_not_dead(void **state) {
     world_end(&world);
 }
 
+/* Its ring stands still: whoever was stopped is not waited for, whoever answers lives. */
+static void who_is_doubted_and_stopped_is_killed(void **state) {
+    (void)state;
+    static const struct runner_policy policy = {
+        .idle_ping_ms = 60000, .silent_ms = 60000, .stalled_ms = 300, .backoff_first_ms = 10};
+    struct world world;
+    world_begin(&world, &policy);
+    world_start(&world);
+    UNTIL(&world, world_state(&world) == RUNNER_SERVING);
+    runner_doubt(world.runner, 100);
+    assert_false(world_status(&world).stalled);
+    runner_doubt(world.runner, 400);
+    assert_true(world_status(&world).stalled);
+    UNTIL(&world, world_status(&world).resident_bytes == 4096); /* it was asked, and answered */
+    assert_int_equal(world_status(&world).deaths, 0);
+    kill(world_status(&world).pid, SIGSTOP);
+    uint64_t begun_ms = clock_mono_ms();
+    runner_doubt(world.runner, 100);
+    UNTIL(&world, world_status(&world).deaths == 1 && world_state(&world) == RUNNER_SERVING);
+    assert_in_range(clock_mono_ms() - begun_ms, 0, 2000); /* of a minute */
+    assert_non_null(strstr(world.cause.text, "stopped by a signal"));
+    assert_false(world_status(&world).stalled);
+    world_end(&world);
+}
+
+static void who_is_doubted_answers_sooner(void **state) {
+    (void)state;
+    static const struct runner_policy policy = {.ping_ms = 60000,
+                                                .idle_ping_ms = 60000,
+                                                .silent_ms = 60000,
+                                                .doubted_ms = 300,
+                                                .backoff_first_ms = 10};
+    struct world world;
+    struct asked asked;
+    world_begin(&world, &policy);
+    world_start(&world);
+    UNTIL(&world, world_state(&world) == RUNNER_SERVING);
+    world_ask(&world, "hang-once", &asked); /* it runs, and reads nothing */
+    uint64_t begun_ms = clock_mono_ms();
+    runner_doubt(world.runner, 100);
+    UNTIL(&world, asked.answers == 1);
+    assert_in_range(clock_mono_ms() - begun_ms, 300, 10000);
+    assert_int_equal(asked.reply.err.code, ERR_NONE);
+    assert_int_equal(world_status(&world).deaths, 1);
+    assert_non_null(strstr(world.cause.text, "no sign of life for 300 ms"));
+    world_end(&world);
+}
+
 /* When it is the gateway that stands still, no runner pays for it. */
 static void our_own_pause_kills_nobody(void **state) {
     (void)state;
@@ -192,6 +240,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(hanging_up_is_a_death),
         cmocka_unit_test(who_has_no_heartbeat_is_killed),
         cmocka_unit_test(slow_is_not_dead),
+        cmocka_unit_test(who_is_doubted_and_stopped_is_killed),
+        cmocka_unit_test(who_is_doubted_answers_sooner),
         cmocka_unit_test(our_own_pause_kills_nobody),
         cmocka_unit_test(a_full_socket_is_waited_for),
         cmocka_unit_test(more_than_the_window_goes_through),
