@@ -14,6 +14,7 @@
 
 #include "base/check.h"
 #include "data/export.h"
+#include "data/tls.h"
 #include "data/volume.h"
 
 #define WATCHED (EPOLLIN | EPOLLRDHUP | EPOLLET)
@@ -23,6 +24,44 @@ static void ready(struct connection *connection) {
         return;
     connection->is_ready = true;
     TAILQ_INSERT_TAIL(&connection->loop->ready, connection, of_ready);
+}
+
+/* What a stranger's certificate opens. */
+static const struct nbd_export *find_export(void *owner, const char *name, size_t length) {
+    struct connection *connection = owner;
+    const struct export *export =
+        export_for(connection->loop, name, length, tls_peer(connection->tls));
+    return export != NULL ? &export->nbd : NULL;
+}
+
+static void begin_handshake(struct connection *connection) {
+    struct loop *loop = connection->loop;
+    struct export *export = connection->export;
+    loop->handshakes++;
+    loop->connection_count++;
+    if (export != NULL) {
+        nbd_handshake_start(&connection->handshake, &export->nbd, &connection->answers);
+        export->connection_count++;
+        TAILQ_INSERT_TAIL(&export->connections, connection, of_export);
+        return;
+    }
+    connection->until_ns = loop->now_ns + CONNECTION_STRANGER_NS;
+    nbd_handshake_start_tls(&connection->handshake, find_export, connection, &connection->answers);
+    if (loop->stranger_count == CONNECTION_STRANGERS_MAX)
+        connection_close(TAILQ_FIRST(&loop->strangers));
+    loop->stranger_count++;
+    TAILQ_INSERT_TAIL(&loop->strangers, connection, of_export);
+}
+
+static void leave_list(struct connection *connection) {
+    struct export *export = connection->export;
+    if (export != NULL) {
+        TAILQ_REMOVE(&export->connections, connection, of_export);
+        export->connection_count--;
+    } else {
+        TAILQ_REMOVE(&connection->loop->strangers, connection, of_export);
+        connection->loop->stranger_count--;
+    }
 }
 
 struct connection *connection_create(struct loop *loop, struct export *export, int fd) {
@@ -46,11 +85,7 @@ struct connection *connection_create(struct loop *loop, struct export *export, i
         free(connection);
         return NULL;
     }
-    nbd_handshake_start(&connection->handshake, &export->nbd, &connection->answers);
-    loop->handshakes++;
-    loop->connection_count++;
-    export->connection_count++;
-    TAILQ_INSERT_TAIL(&export->connections, connection, of_export);
+    begin_handshake(connection);
     connection_send(connection);
     ready(connection);
     return connection;
@@ -65,7 +100,7 @@ static void stop_waiting(struct connection *connection) {
 }
 
 static void leave_handshake(struct connection *connection) {
-    if (connection->state == CONNECTION_HANDSHAKE)
+    if (connection->state <= CONNECTION_SECURING)
         connection->loop->handshakes--;
 }
 
@@ -81,6 +116,8 @@ void connection_close(struct connection *connection) {
     if (connection->is_sending)
         TAILQ_REMOVE(&loop->sending, connection, of_sending);
     loop_unwatch(loop, &connection->watch);
+    tls_destroy(connection->tls);
+    connection->tls = NULL;
     close(connection->watch.fd);
     connection->watch.kind = WATCH_NONE;
     struct piece *piece;
@@ -94,8 +131,7 @@ void connection_close(struct connection *connection) {
     struct request *request;
     while ((request = TAILQ_FIRST(&connection->requests)) != NULL)
         request_abandon(request);
-    TAILQ_REMOVE(&connection->export->connections, connection, of_export);
-    connection->export->connection_count--;
+    leave_list(connection);
     loop->connection_count--;
     buf_release(&connection->answers);
     TAILQ_INSERT_TAIL(&loop->graves, connection, of_ready);
@@ -127,6 +163,8 @@ void connection_on_event(struct connection *connection, uint32_t events) {
         connection->waits_for_space = false;
         loop_watch_again(connection->loop, &connection->watch, WATCHED);
         connection_send(connection);
+        if (connection->state == CONNECTION_SECURING)
+            ready(connection);
     }
     if (connection->state != CONNECTION_CLOSED && (events & ~(uint32_t)EPOLLOUT) != 0) {
         connection->readable = true;
@@ -174,13 +212,16 @@ static enum received receive(struct connection *connection) {
     }
     parts[count++] =
         (struct iovec){.iov_base = connection->staging + connection->end, .iov_len = wanted};
-    ssize_t got = readv(connection->watch.fd, parts, count);
+    ssize_t got = connection->tls == NULL ? readv(connection->watch.fd, parts, count)
+                                          : tls_read(connection->tls, parts, count);
     if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
         return RECEIVED_END;
     if (got < 0) {
         connection->readable = errno == EINTR;
         return RECEIVED_NOTHING;
     }
+    if (connection->tls != NULL && tls_ended(connection->tls))
+        connection->hung_up = true;
     /* Less than there was room for: the socket is empty, and epoll will say when it is not. */
     connection->readable = (size_t)got == direct + wanted || connection->hung_up;
     size_t into_call = (size_t)got < direct ? (size_t)got : direct;
@@ -284,12 +325,80 @@ static bool serve(struct connection *connection) {
     return false;
 }
 
+/* ---- handshakes ----------------------------------------------------------------------------- */
+
+/* A stranger has named its export. false: that has enough connections. */
+static bool join(struct connection *connection) {
+    struct export *export = export_of(connection->handshake.export);
+    if (export->connection_count >= EXPORT_CONNECTIONS_MAX)
+        return false;
+    leave_list(connection);
+    connection->export = export;
+    export->connection_count++;
+    TAILQ_INSERT_TAIL(&export->connections, connection, of_export);
+    return true;
+}
+
+/* STARTTLS was granted: from here on there is nothing in the clear in either direction. */
+static void secure_start(struct connection *connection) {
+    struct tls_identity *identity = connection->loop->listener.identity;
+    connection_send(connection);
+    if (connection->state == CONNECTION_CLOSED)
+        return;
+    bool clean = connection->answers.length == 0 && connection->start == connection->end;
+    if (clean && identity != NULL)
+        connection->tls = tls_create(identity, connection->watch.fd);
+    if (connection->tls == NULL) {
+        connection_close(connection);
+        return;
+    }
+    connection->state = CONNECTION_SECURING;
+    ready(connection);
+}
+
+/* A step of TLS. true: it is done. */
+static bool secure(struct connection *connection) {
+    if (connection->waits_for_space)
+        return false;
+    if (connection->loop->securings == 0) {
+        ready(connection);
+        return false;
+    }
+    connection->loop->securings--;
+    switch (tls_handshake(connection->tls)) {
+    case TLS_WANTS_BYTES:
+        if (connection->hung_up)
+            connection_close(connection);
+        break;
+    case TLS_WANTS_SPACE:
+        connection_wait_for_space(connection);
+        break;
+    case TLS_FAILED:
+        connection_close(connection);
+        break;
+    case TLS_DONE:
+        nbd_handshake_secured(&connection->handshake);
+        connection->state = CONNECTION_HANDSHAKE;
+        connection->readable = true;
+        return true;
+    }
+    return false;
+}
+
 static void shake_hands(struct connection *connection) {
     size_t taken =
         nbd_handshake_feed(&connection->handshake, connection->staging + connection->start,
                            connection->end - connection->start, &connection->answers);
     connection->start += (uint32_t)taken;
+    if (connection->handshake.step == NBD_STEP_TLS) {
+        secure_start(connection);
+        return;
+    }
     if (connection->handshake.step == NBD_STEP_TRANSMIT) {
+        if (connection->export == NULL && !join(connection)) {
+            connection_close(connection);
+            return;
+        }
         leave_handshake(connection);
         connection->state = CONNECTION_SERVING;
     } else if (connection->handshake.step == NBD_STEP_END) {
@@ -303,6 +412,8 @@ void connection_go_on(struct connection *connection) {
     if (connection->waits_for_room || connection->waits_for_time)
         return;
     for (int round = 0; round < CONNECTION_ROUNDS; round++) {
+        if (connection->state == CONNECTION_SECURING && !secure(connection))
+            return;
         if (connection->state == CONNECTION_HANDSHAKE)
             shake_hands(connection);
         bool wants = connection->state == CONNECTION_HANDSHAKE || serve(connection);

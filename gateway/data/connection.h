@@ -11,7 +11,13 @@
  * A connection waits for one of three things, and is looked at again when it is there: bytes
  * (epoll), room (a call of its pool is given back), or time (a limit of its export).
  *
+ * A client over TCP belongs to no export before it has named one that its certificate opens: until
+ * then it is a stranger. There are at most CONNECTION_STRANGERS_MAX; another one ends the oldest,
+ * who had the longest time, so that thousands who only connect keep nobody out. In a turn of the
+ * loop CONNECTION_SECURINGS of them get a step of TLS, which costs up to a millisecond.
+ *
  *   HANDSHAKE -> SERVING -> LEAVING (no more requests; replies are sent) -> CLOSED
+ *   HANDSHAKE -STARTTLS-> SECURING -> HANDSHAKE, of what is inside of TLS
  */
 #ifndef SLUICE_DATA_CONNECTION_H
 #define SLUICE_DATA_CONNECTION_H
@@ -25,9 +31,13 @@
 #define CONNECTION_PIECES 64u     /* replies by one sendmsg */
 #define CONNECTION_ROUNDS 4       /* reads of one client before the next one's turn */
 #define CONNECTION_HANDSHAKE_NS UINT64_C(30000000000)
+#define CONNECTION_STRANGER_NS UINT64_C(10000000000) /* of a stranger, TLS included */
+#define CONNECTION_STRANGERS_MAX 128u                /* 100 KiB each while they shake hands */
+#define CONNECTION_SECURINGS 4u
 
 enum connection_state {
     CONNECTION_HANDSHAKE,
+    CONNECTION_SECURING, /* TLS begins */
     CONNECTION_SERVING,
     CONNECTION_LEAVING,
     CONNECTION_CLOSED
@@ -36,8 +46,9 @@ enum connection_state {
 struct connection {
     struct watch watch;
     struct loop *loop;
-    struct export *export;
-    TAILQ_ENTRY(connection) of_export;
+    struct export *export;             /* NULL: a stranger */
+    struct tls *tls;                   /* NULL: in the clear */
+    TAILQ_ENTRY(connection) of_export; /* or of the strangers */
     TAILQ_ENTRY(connection) of_ready;
     TAILQ_ENTRY(connection) of_waiting; /* of its pool, or of the limited */
     TAILQ_ENTRY(connection) of_sending;
@@ -63,7 +74,7 @@ struct connection {
     uint8_t staging[CONNECTION_STAGING];
 };
 
-/* Owns the descriptor, also on failure. */
+/* Owns the descriptor, also on failure. Export NULL: a stranger, who has to ask for TLS. */
 struct connection *connection_create(struct loop *loop, struct export *export, int fd);
 void connection_close(struct connection *connection); /* its memory goes at the end of the turn */
 
@@ -77,6 +88,7 @@ void connection_queue_piece(struct connection *connection, struct piece *piece);
 /* Moves up to `length` bytes out of the staging buffer. */
 uint32_t connection_take_bytes(struct connection *connection, uint8_t *to, uint32_t length);
 void connection_leave(struct connection *connection);
+void connection_wait_for_space(struct connection *connection);
 void connection_doom(struct connection *connection); /* closes it, not before the caller returns */
 
 #endif

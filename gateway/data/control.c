@@ -16,6 +16,7 @@
 #include "base/uuid.h"
 #include "data/connection.h"
 #include "data/export.h"
+#include "data/listener.h"
 #include "data/loop.h"
 #include "data/volume.h"
 
@@ -82,6 +83,17 @@ static bool say_hello(struct loop *loop) {
         .protocol = WIRE_PROTOCOL, .build = SLUICE_VERSION, .sandbox = *loop->sandbox};
     control->says_hello = !send_packet(loop, DATA_HELLO, &hello, NULL, 0);
     return !control->says_hello;
+}
+
+static bool say_listens(struct loop *loop) {
+    struct control *control = &loop->control;
+    const struct listener *listener = &loop->listener;
+    if (!control->says_listens)
+        return true;
+    struct data_listen body = {.address = listener->address};
+    control->says_listens =
+        listener->watch.fd >= 0 && !send_packet(loop, DATA_LISTENS, &body, &listener->watch.fd, 1);
+    return !control->says_listens;
 }
 
 static bool say_has(struct loop *loop) {
@@ -184,7 +196,8 @@ static bool say_pong(struct loop *loop) {
 
 void control_say(struct loop *loop) {
     struct control *control = &loop->control;
-    if (control->blocked || !say_hello(loop) || !say_has(loop) || !say_rings(loop))
+    if (control->blocked || !say_hello(loop) || !say_listens(loop) || !say_has(loop) ||
+        !say_rings(loop))
         return;
     if (loop->unexported > 0 && !say_unexported(loop))
         return;
@@ -241,11 +254,12 @@ static bool on_unexport(struct loop *loop, const struct data_unexport *wanted) {
            err_set(&loop->err, ERR_PROTOCOL, "more exports than there may be");
 }
 
-static bool on_packet(struct loop *loop, enum data_number number, const void *body, int fd) {
+static bool on_packet(struct loop *loop, enum data_number number, const void *body,
+                      const int *descriptors) {
     struct control *control = &loop->control;
     switch (number) {
     case DATA_SYNC:
-        control->says_hello = control->syncing = true;
+        control->says_hello = control->says_listens = control->syncing = true;
         control->sync_next = 0;
         return true;
     case DATA_PING:
@@ -258,7 +272,14 @@ static bool on_packet(struct loop *loop, enum data_number number, const void *bo
         on_ring_lost(loop, body);
         return true;
     case DATA_EXPORT:
-        return export_serve(loop, body, fd, &loop->err);
+        return export_serve(loop, body, descriptors[0], &loop->err);
+    case DATA_EXPORT_TLS:
+        return export_serve(loop, body, -1, &loop->err);
+    case DATA_LISTEN:
+        return listener_take(loop, body, descriptors, &loop->err);
+    case DATA_UNLISTEN:
+        listener_end(loop);
+        return true;
     case DATA_VOLUME_OPEN:
         on_volume_open(loop, body);
         return true;
@@ -311,7 +332,7 @@ static bool hear(struct loop *loop) {
     if (!good)
         for (uint32_t i = 0; i < count; i++)
             close(descriptors[i]);
-    if (!good || !on_packet(loop, number, body, count > 0 ? descriptors[0] : -1))
+    if (!good || !on_packet(loop, number, body, descriptors))
         control->ended = true;
     return !control->ended;
 }

@@ -73,6 +73,10 @@ static void describe(struct export *export, const struct data_export *wanted) {
     export->call_max = most / align * align;
     export->extents = wanted->extents;
     export->uid = wanted->uid;
+    export->digest_count = wanted->certificates.length / DATA_DIGEST_SIZE;
+    if (export->digest_count > 0)
+        memcpy(export->digests, wanted->certificates.at,
+               (size_t) export->digest_count * DATA_DIGEST_SIZE);
     text_copy(export->nbd.name, sizeof export->nbd.name, wanted->name);
     export->nbd.size_bytes = wanted->size_bytes;
     export->nbd.flags = flags_of(wanted, export->call_max);
@@ -81,15 +85,25 @@ static void describe(struct export *export, const struct data_export *wanted) {
     export->nbd.block_max = NBD_PAYLOAD_MAX / align * align;
 }
 
+static void stop_listening(struct export *export) {
+    if (export->watch.fd < 0)
+        return;
+    loop_unwatch(export->loop, &export->watch);
+    close(export->watch.fd);
+    export->watch = (struct watch){.kind = WATCH_NONE, .fd = -1};
+}
+
 static bool take_socket(struct export *export, int fd, struct err *err) {
-    if (export->watch.fd >= 0) {
-        loop_unwatch(export->loop, &export->watch);
-        close(export->watch.fd);
-    }
+    stop_listening(export);
     export->watch = (struct watch){.kind = WATCH_EXPORT, .fd = fd};
     if (loop_watch(export->loop, &export->watch, EPOLLIN))
         return true;
     return err_errno(err, ERR_SYSTEM, errno, "watching a listening socket");
+}
+
+static void close_socket(int fd) {
+    if (fd >= 0)
+        close(fd);
 }
 
 static bool take_volume(struct export *export, const struct data_export *wanted, struct err *err) {
@@ -119,16 +133,17 @@ bool export_serve(struct loop *loop, const struct data_export *wanted, int fd, s
     }
     bool there = export != NULL;
     if (wanted->io_align > RING_CALL_MAX ||
-        (wanted->io_max > 0 && wanted->io_max < wanted->io_align)) {
-        close(fd);
+        (wanted->io_max > 0 && wanted->io_max < wanted->io_align) ||
+        wanted->certificates.length % DATA_DIGEST_SIZE != 0) {
+        close_socket(fd);
         return err_set(err, ERR_PROTOCOL, "an export with limits that no call keeps to");
     }
     if (!there && (export = make(loop, &wanted->attachment)) == NULL) {
-        close(fd);
+        close_socket(fd);
         return err_set(err, ERR_PROTOCOL, "more exports than there may be");
     }
     if (!there && !take_volume(export, wanted, err)) {
-        close(fd);
+        close_socket(fd);
         return false;
     }
     if (export->state == EXPORT_ENDING)
@@ -139,7 +154,27 @@ bool export_serve(struct loop *loop, const struct data_export *wanted, int fd, s
         limit_init(&export->iops, wanted->iops_max, loop->now_ns);
     if (!there || export->bytes.rate != wanted->bytes_s_max)
         limit_init(&export->bytes, wanted->bytes_s_max, loop->now_ns);
-    return take_socket(export, fd, err);
+    if (fd >= 0)
+        return take_socket(export, fd, err);
+    stop_listening(export);
+    return true;
+}
+
+struct export *export_for(struct loop *loop, const char *name, size_t length,
+                          const uint8_t digest[DATA_DIGEST_SIZE]) {
+    char text[UUID_TEXT_SIZE];
+    struct sluice_uuid id;
+    if (length != sizeof text - 1)
+        return NULL;
+    memcpy(text, name, length);
+    text[length] = '\0';
+    struct export *export = uuid_parse(text, &id) ? export_find(loop, &id) : NULL;
+    if (export == NULL || export->state != EXPORT_SERVING)
+        return NULL;
+    for (uint32_t i = 0; i < export->digest_count; i++)
+        if (memcmp(export->digests[i], digest, DATA_DIGEST_SIZE) == 0)
+            return export;
+    return NULL;
 }
 
 static bool is_welcome(const struct export *export, int fd) {
@@ -165,14 +200,6 @@ void export_on_event(struct export *export) {
 }
 
 /* ---- the end -------------------------------------------------------------------------------- */
-
-static void stop_listening(struct export *export) {
-    if (export->watch.fd < 0)
-        return;
-    loop_unwatch(export->loop, &export->watch);
-    close(export->watch.fd);
-    export->watch = (struct watch){.kind = WATCH_NONE, .fd = -1};
-}
 
 void export_end(struct export *export) {
     if (export->state != EXPORT_SERVING)

@@ -16,6 +16,7 @@
 #include "base/uuid.h"
 #include "data/connection.h"
 #include "data/export.h"
+#include "data/listener.h"
 
 #define SPIN_MISSES_MAX 6 /* then it looks once in 63 times */
 
@@ -87,6 +88,9 @@ static void on_event(struct loop *loop, struct watch *watch, uint32_t events) {
         break;
     case WATCH_EXPORT:
         export_on_event((struct export *)watch);
+        break;
+    case WATCH_LISTENER:
+        listener_on_event(loop);
         break;
     case WATCH_CONNECTION:
         connection_on_event((struct connection *)watch, events);
@@ -194,11 +198,18 @@ static void bury(struct loop *loop) {
     }
 }
 
+static bool has_deadlines(const struct loop *loop) {
+    return loop->endings > 0 || loop->handshakes > 0 || loop->stranger_count > 0;
+}
+
 /* What has a deadline that is not worth a timer of its own. */
 static void sweep(struct loop *loop) {
-    if ((loop->endings == 0 && loop->handshakes == 0) || loop->now_ns < loop->sweep_ns)
+    if (!has_deadlines(loop) || loop->now_ns < loop->sweep_ns)
         return;
     loop->sweep_ns = loop->now_ns + LOOP_SWEEP_NS;
+    struct connection *oldest;
+    while ((oldest = TAILQ_FIRST(&loop->strangers)) != NULL && oldest->until_ns <= loop->now_ns)
+        connection_close(oldest);
     for (uint32_t i = 0; i < DATA_EXPORTS_MAX; i++) {
         struct export *export = &loop->exports[i];
         if (export->state == EXPORT_FREE || export->state == EXPORT_ENDED)
@@ -220,6 +231,7 @@ static void end_exports(struct loop *loop) {
 }
 
 static void turn(struct loop *loop) {
+    loop->securings = CONNECTION_SECURINGS;
     wake_waiting(loop);
     wake_limited(loop);
     read_clients(loop);
@@ -311,7 +323,7 @@ static uint64_t sooner(uint64_t a, uint64_t b) {
 
 static int timeout_ms(const struct loop *loop) {
     uint64_t until_ns = UINT64_MAX;
-    if (loop->endings > 0 || loop->handshakes > 0)
+    if (has_deadlines(loop))
         until_ns = loop->now_ns + LOOP_SWEEP_NS;
     const struct connection *connection;
     TAILQ_FOREACH(connection, &loop->limited, of_waiting)
@@ -371,6 +383,8 @@ static bool start(struct loop *loop, const struct loop_options *options) {
     TAILQ_INIT(&loop->waiting);
     TAILQ_INIT(&loop->limited);
     TAILQ_INIT(&loop->graves);
+    TAILQ_INIT(&loop->strangers);
+    loop->listener.watch = (struct watch){.kind = WATCH_NONE, .fd = -1};
     loop->sandbox = &options->sandbox;
     loop->statm = options->statm;
     loop->now_ns = clock_mono_ns();
@@ -388,6 +402,7 @@ static void release(struct loop *loop) {
     for (uint32_t i = 0; loop->exports != NULL && i < DATA_EXPORTS_MAX; i++)
         if (loop->exports[i].state != EXPORT_FREE)
             export_release(&loop->exports[i]);
+    listener_release(loop);
     bury(loop);
     for (uint32_t i = 0; i < loop->pool_count; i++) {
         struct pool *pool = loop->pools[i];

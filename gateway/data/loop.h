@@ -29,7 +29,14 @@
 #define LOOP_SPIN_SLICE_NS 10000u         /* between two looks at the sockets */
 #define LOOP_SWEEP_NS UINT64_C(100000000) /* how late a handshake or an end may be given up */
 
-enum watch_kind { WATCH_NONE, WATCH_CONTROL, WATCH_EXPORT, WATCH_CONNECTION, WATCH_RING };
+enum watch_kind {
+    WATCH_NONE,
+    WATCH_CONTROL,
+    WATCH_EXPORT,
+    WATCH_LISTENER,
+    WATCH_CONNECTION,
+    WATCH_RING
+};
 struct watch { /* first member of what epoll watches */
     enum watch_kind kind;
     int fd;
@@ -44,10 +51,18 @@ struct ring_watch {
     struct pool *pool;
 };
 
+struct tls_identity;
+
+struct listener { /* of TCP: listener.h */
+    struct watch watch;
+    struct tls_identity *identity; /* NULL: there never was one */
+    char address[DATA_ADDRESS_MAX + 1];
+};
+
 struct control {
     struct watch watch;
     bool blocked; /* the socket is full */
-    bool says_hello, says_pong;
+    bool says_hello, says_pong, says_listens;
     bool syncing;
     uint32_t sync_next;
     uint64_t ping;
@@ -69,6 +84,10 @@ struct loop {
     uint32_t endings;       /* exports that are ending */
     uint32_t unexported;    /* exports that ended: to be said */
     int statm;              /* /proc/self/statm, or -1 */
+    struct listener listener;
+    struct ready_list strangers; /* by age */
+    uint32_t stranger_count;
+    uint32_t securings; /* steps of TLS that this turn has left */
     uint32_t handshakes;
     uint32_t connection_count;
     struct request_table requests;

@@ -14,6 +14,7 @@
 
 #include "data/loop.h"
 #include "data/sandbox.h"
+#include "data/tls.h"
 
 #define SOCKET_FD 3 /* as a runner's */
 
@@ -24,6 +25,7 @@ int main(void) {
     /* An old kernel closes nothing; then sluice-super's own care has to do. */
     syscall(SYS_close_range, SOCKET_FD + 1, ~0u, 0);
     int statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    tls_prepare();
     static struct sandbox sandbox;
     sandbox_enter(&sandbox);
     struct loop_options options = {

@@ -44,6 +44,7 @@ enum nbd_option {
 #define NBD_REP_ERR_UNSUP 0x80000001u
 #define NBD_REP_ERR_POLICY 0x80000002u
 #define NBD_REP_ERR_INVALID 0x80000003u
+#define NBD_REP_ERR_TLS_REQD 0x80000005u
 #define NBD_REP_ERR_UNKNOWN 0x80000006u
 #define NBD_REP_ERR_TOO_BIG 0x80000009u
 
@@ -101,7 +102,7 @@ enum nbd_error {
 #define NBD_STATE_HOLE 1
 #define NBD_STATE_ZERO 2
 
-/* What one socket serves. */
+/* What clients are told of an export. */
 struct nbd_export {
     char name[NBD_NAME_MAX + 1];
     uint64_t size_bytes;

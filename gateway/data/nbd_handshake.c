@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "base/check.h"
+
 #define OPTION_HEADER 16
 #define FLAGS_SIZE 4
 #define ZEROES 124
@@ -71,12 +73,29 @@ static void refuse(const struct nbd_handshake *handshake, uint32_t type, const c
     buf_put(out, text, strlen(text));
 }
 
-void nbd_handshake_start(struct nbd_handshake *handshake, const struct nbd_export *export,
-                         struct buf *out) {
-    *handshake = (struct nbd_handshake){.export = export};
+static void greet(struct buf *out) {
     put_64(out, NBD_INIT_MAGIC);
     put_64(out, NBD_OPTION_MAGIC);
     put_16(out, NBD_FIXED_NEWSTYLE | NBD_NO_ZEROES);
+}
+
+void nbd_handshake_start(struct nbd_handshake *handshake, const struct nbd_export *export,
+                         struct buf *out) {
+    *handshake = (struct nbd_handshake){.export = export};
+    greet(out);
+}
+
+void nbd_handshake_start_tls(struct nbd_handshake *handshake, nbd_find_fn *find, void *owner,
+                             struct buf *out) {
+    *handshake = (struct nbd_handshake){.security = NBD_TLS_REQUIRED, .find = find, .owner = owner};
+    greet(out);
+}
+
+void nbd_handshake_secured(struct nbd_handshake *handshake) {
+    CHECK(handshake->step == NBD_STEP_TLS);
+    handshake->security = NBD_TLS_ON;
+    handshake->state = NBD_AT_OPTION;
+    handshake->step = NBD_STEP_MORE;
 }
 
 static void end(struct nbd_handshake *handshake) {
@@ -89,19 +108,36 @@ static void transmit(struct nbd_handshake *handshake) {
     handshake->step = NBD_STEP_TRANSMIT;
 }
 
-static bool is_our_name(const struct nbd_handshake *handshake, const uint8_t *name, size_t length) {
+/* false: there is none of that name for this client. */
+static bool find_export(struct nbd_handshake *handshake, const uint8_t *name, size_t length) {
+    if (handshake->security == NBD_TLS_ON) {
+        handshake->export = handshake->find(handshake->owner, (const char *)name, length);
+        return handshake->export != NULL;
+    }
     const char *ours = handshake->export->name;
     return length == 0 || (length == strlen(ours) && memcmp(name, ours, length) == 0);
+}
+
+/* Both answers are one: who may not open an export does not learn whether it is there. */
+static void refuse_name(const struct nbd_handshake *handshake, struct buf *out) {
+    refuse(handshake, NBD_REP_ERR_UNKNOWN, "no such export for this client", out);
+}
+
+/* A context was chosen for one export, and counts for that one alone. */
+static void settle_contexts(struct nbd_handshake *handshake) {
+    if (handshake->allocation_of != handshake->export)
+        handshake->allocation = false;
 }
 
 /* ---- the options ---------------------------------------------------------------------------- */
 
 static void on_export_name(struct nbd_handshake *handshake, struct body *body, struct buf *out) {
     /* This option has no way to be refused but the end. */
-    if (!is_our_name(handshake, body->at, body->left)) {
+    if (!find_export(handshake, body->at, body->left)) {
         end(handshake);
         return;
     }
+    settle_contexts(handshake);
     static const uint8_t zeroes[ZEROES];
     put_64(out, handshake->export->size_bytes);
     put_16(out, handshake->export->flags);
@@ -113,6 +149,10 @@ static void on_export_name(struct nbd_handshake *handshake, struct body *body, s
 static void on_list(struct nbd_handshake *handshake, struct body *body, struct buf *out) {
     if (body->left != 0) {
         refuse(handshake, NBD_REP_ERR_INVALID, "LIST has no data", out);
+        return;
+    }
+    if (handshake->security == NBD_TLS_ON) {
+        refuse(handshake, NBD_REP_ERR_POLICY, "nothing is listed: ask for an attachment's id", out);
         return;
     }
     const char *name = handshake->export->name;
@@ -134,8 +174,8 @@ static void on_go(struct nbd_handshake *handshake, struct body *body, struct buf
         refuse(handshake, NBD_REP_ERR_INVALID, "the option is malformed", out);
         return;
     }
-    if (!is_our_name(handshake, name, length)) {
-        refuse(handshake, NBD_REP_ERR_UNKNOWN, "no such export on this socket", out);
+    if (!find_export(handshake, name, length)) {
+        refuse_name(handshake, out);
         return;
     }
     const struct nbd_export *export = handshake->export;
@@ -144,9 +184,13 @@ static void on_go(struct nbd_handshake *handshake, struct body *body, struct buf
     put_64(out, export->size_bytes);
     put_16(out, export->flags);
     if (wants_name) {
-        reply(handshake, NBD_REP_INFO, 2 + (uint32_t)strlen(export->name), out);
+        if (length == 0) {
+            name = (const uint8_t *)export->name;
+            length = (uint32_t)strlen(export->name);
+        }
+        reply(handshake, NBD_REP_INFO, 2 + length, out);
         put_16(out, NBD_INFO_NAME);
-        buf_put(out, export->name, strlen(export->name));
+        buf_put(out, name, length);
     }
     reply(handshake, NBD_REP_INFO, 14, out);
     put_16(out, NBD_INFO_BLOCK_SIZE);
@@ -154,8 +198,10 @@ static void on_go(struct nbd_handshake *handshake, struct body *body, struct buf
     put_32(out, export->block_preferred);
     put_32(out, export->block_max);
     reply(handshake, NBD_REP_ACK, 0, out);
-    if (handshake->option == NBD_OPT_GO)
+    if (handshake->option == NBD_OPT_GO) {
+        settle_contexts(handshake);
         transmit(handshake);
+    }
 }
 
 static void on_structured(struct nbd_handshake *handshake, struct body *body, struct buf *out) {
@@ -191,20 +237,49 @@ static void on_meta_context(struct nbd_handshake *handshake, struct body *body, 
         refuse(handshake, NBD_REP_ERR_INVALID, "malformed, or before STRUCTURED_REPLY", out);
         return;
     }
-    if (!is_our_name(handshake, name, length)) {
-        refuse(handshake, NBD_REP_ERR_UNKNOWN, "no such export on this socket", out);
+    if (!find_export(handshake, name, length)) {
+        refuse_name(handshake, out);
         return;
     }
     if (found) {
         reply(handshake, NBD_REP_META_CONTEXT, 4 + (uint32_t)strlen(ALLOCATION), out);
         put_32(out, lists ? 0 : NBD_META_ALLOCATION);
         buf_put(out, ALLOCATION, strlen(ALLOCATION));
-        handshake->allocation = handshake->allocation || !lists;
+        if (!lists) {
+            handshake->allocation = true;
+            handshake->allocation_of = handshake->export;
+        }
     }
     reply(handshake, NBD_REP_ACK, 0, out);
 }
 
+static void on_starttls(struct nbd_handshake *handshake, struct body *body, struct buf *out) {
+    if (handshake->security == NBD_PLAIN) {
+        refuse(handshake, NBD_REP_ERR_POLICY, "a Unix socket carries no TLS", out);
+    } else if (handshake->security == NBD_TLS_ON || body->left != 0) {
+        refuse(handshake, NBD_REP_ERR_INVALID, "STARTTLS has no data, and comes once", out);
+    } else {
+        reply(handshake, NBD_REP_ACK, 0, out);
+        handshake->state = NBD_AT_TLS;
+        handshake->step = NBD_STEP_TLS;
+    }
+}
+
+/* true: answered, since without TLS there is nothing else to be had. */
+static bool wants_tls_first(struct nbd_handshake *handshake, struct buf *out) {
+    if (handshake->security != NBD_TLS_REQUIRED || handshake->option == NBD_OPT_STARTTLS ||
+        handshake->option == NBD_OPT_ABORT)
+        return false;
+    if (handshake->option == NBD_OPT_EXPORT_NAME)
+        end(handshake);
+    else
+        refuse(handshake, NBD_REP_ERR_TLS_REQD, "use TLS, with the host's certificate", out);
+    return true;
+}
+
 static void on_option(struct nbd_handshake *handshake, struct body *body, struct buf *out) {
+    if (wants_tls_first(handshake, out))
+        return;
     switch (handshake->option) {
     case NBD_OPT_EXPORT_NAME:
         on_export_name(handshake, body, out);
@@ -228,7 +303,7 @@ static void on_option(struct nbd_handshake *handshake, struct body *body, struct
         on_meta_context(handshake, body, out);
         break;
     case NBD_OPT_STARTTLS:
-        refuse(handshake, NBD_REP_ERR_POLICY, "a Unix socket carries no TLS", out);
+        on_starttls(handshake, body, out);
         break;
     default:
         refuse(handshake, NBD_REP_ERR_UNSUP, "unknown option", out);
@@ -282,7 +357,7 @@ static size_t at_skip(struct nbd_handshake *handshake, size_t length) {
 size_t nbd_handshake_feed(struct nbd_handshake *handshake, const uint8_t *bytes, size_t length,
                           struct buf *out) {
     size_t taken = 0;
-    while (handshake->state != NBD_AT_END && !out->overflow) {
+    while (handshake->state != NBD_AT_END && handshake->state != NBD_AT_TLS && !out->overflow) {
         const uint8_t *at = bytes + taken;
         size_t left = length - taken;
         size_t step = 0;
@@ -303,6 +378,7 @@ size_t nbd_handshake_feed(struct nbd_handshake *handshake, const uint8_t *bytes,
         case NBD_AT_SKIP:
             step = at_skip(handshake, left);
             break;
+        case NBD_AT_TLS:
         case NBD_AT_END:
             break;
         }

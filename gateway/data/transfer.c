@@ -11,6 +11,7 @@
 #include <sys/uio.h>
 
 #include "data/export.h"
+#include "data/tls.h"
 #include "data/volume.h"
 
 #define SENDS 8 /* system calls of one client in one turn */
@@ -78,7 +79,7 @@ static void took(struct connection *connection, size_t bytes) {
     }
 }
 
-static void wait_for_space(struct connection *connection) {
+void connection_wait_for_space(struct connection *connection) {
     connection->waits_for_space = true;
     loop_watch_again(connection->loop, &connection->watch,
                      EPOLLIN | EPOLLRDHUP | EPOLLET | EPOLLOUT);
@@ -98,11 +99,13 @@ void connection_send(struct connection *connection) {
             return;
         }
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
-        ssize_t sent = sendmsg(connection->watch.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t sent = connection->tls == NULL
+                           ? sendmsg(connection->watch.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
+                           : tls_write(connection->tls, parts, count);
         if (sent >= 0) {
             took(connection, (size_t)sent);
         } else if (errno == EAGAIN) {
-            wait_for_space(connection);
+            connection_wait_for_space(connection);
         } else if (errno != EINTR) {
             connection_close(connection);
         }

@@ -14,6 +14,13 @@
 
 #define DATA_EXPORTS_MAX 1024 /* attachments served by one sluice-data */
 #define DATA_POOLS_MAX 480
+#define DATA_ADDRESS_MAX 255
+/* A certificate is known by the SHA-256 of its DER form. */
+#define DATA_DIGEST_SIZE 32
+/* As many as the value of a host's identity has room for in hexadecimal. */
+#define DATA_DIGESTS_MAX 7
+/* Of a file of certificates or a key: a chain of a dozen certificates. */
+#define DATA_PEM_MAX 65536
 
 #define DATA_NOTHING_FIELDS(F, T) F(T, U32, reserved, 0, "always 0")
 #define DATA_HELLO_FIELDS(F, T)             \
@@ -64,7 +71,9 @@
     F(T, BOOL, extents, 0, "")                                                    \
     F(T, U32, uid, 0, "only this peer may connect (and root)")                    \
     F(T, U64, iops_max, 0, "0: no limit")                                         \
-    F(T, U64, bytes_s_max, 0, "0: no limit")
+    F(T, U64, bytes_s_max, 0, "0: no limit")                                      \
+    F(T, BYTES, certificates, DATA_DIGEST_SIZE *DATA_DIGESTS_MAX,                 \
+      "SHA-256 of those that may open it over TLS, one after the other")
 #define DATA_VOLUME_OPEN_FIELDS(F, T)       \
     F(T, UUID, volume, 0, "")               \
     F(T, UUID, snapshot, 0, "")             \
@@ -75,6 +84,9 @@
     F(T, U64, token, 0, "")                 \
     F(T, U64, size_bytes, 0, "")
 #define DATA_UNEXPORT_FIELDS(F, T) F(T, UUID, attachment, 0, "")
+#define DATA_LISTEN_FIELDS(F, T)          \
+    F(T, TEXT, address, DATA_ADDRESS_MAX, \
+      "as configured: the next gateway knows its own socket by it")
 
 SHAPE_STRUCT(data_nothing, DATA_NOTHING_FIELDS)
 SHAPE_STRUCT(data_hello, DATA_HELLO_FIELDS)
@@ -87,6 +99,7 @@ SHAPE_STRUCT(data_still, DATA_STILL_FIELDS)
 SHAPE_STRUCT(data_export, DATA_EXPORT_FIELDS)
 SHAPE_STRUCT(data_volume_open, DATA_VOLUME_OPEN_FIELDS)
 SHAPE_STRUCT(data_unexport, DATA_UNEXPORT_FIELDS)
+SHAPE_STRUCT(data_listen, DATA_LISTEN_FIELDS)
 
 enum data_number {
 #define DATA_MESSAGE(NAME, number, sender, descriptors, shape, sentence) DATA_##NAME = number,

@@ -285,11 +285,133 @@ static void test_errors(void **state) {
     assert_int_equal(nbd_error_of(-5), NBD_EIO);
 }
 
+/* ---- TLS ------------------------------------------------------------------------------------- */
+
+static const struct nbd_export second = {.name = "second", .size_bytes = 4096};
+
+/* Two exports, by names that are not theirs; how often it was asked is counted. */
+static const struct nbd_export *find(void *owner, const char *name, size_t length) {
+    ++*(int *)owner;
+    if (length == 5 && memcmp(name, "first", 5) == 0)
+        return &disk;
+    return length == 6 && memcmp(name, "second", 6) == 0 ? &second : NULL;
+}
+
+/* Types of the option replies in `out` from `at` on, compared. */
+static void replies_are(const struct buf *out, size_t at, const uint32_t *expected, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        assert_true(at + 20 <= out->length);
+        assert_int_equal(nbd_load_32(out->at + at + 12), expected[i]);
+        at += 20 + nbd_load_32(out->at + at + 16);
+    }
+    assert_int_equal(at, out->length);
+}
+
+static void test_before_tls(void **state) {
+    (void)state;
+    struct nbd_handshake handshake;
+    struct buf in, out;
+    int asked = 0;
+    buf_init(&in, 65536);
+    buf_init(&out, NBD_ANSWERS_MAX);
+    put_32(&in, NBD_FIXED_NEWSTYLE | NBD_NO_ZEROES);
+    option(&in, NBD_OPT_LIST, "", 0);
+    go(&in, NBD_OPT_GO, "first");
+    contexts(&in, NBD_OPT_SET_META_CONTEXT, "first", "base:allocation");
+    option(&in, NBD_OPT_STRUCTURED_REPLY, "", 0);
+    option(&in, 99, "what", 4);
+    option(&in, NBD_OPT_STARTTLS, "now", 3);
+    option(&in, NBD_OPT_STARTTLS, "", 0);
+    size_t clear = in.length;
+    option(&in, NBD_OPT_ABORT, "", 0);
+    nbd_handshake_start_tls(&handshake, find, &asked, &out);
+    size_t taken = nbd_handshake_feed(&handshake, in.at, in.length, &out);
+    static const uint32_t expected[] = {
+        NBD_REP_ERR_TLS_REQD, NBD_REP_ERR_TLS_REQD, NBD_REP_ERR_TLS_REQD, NBD_REP_ERR_TLS_REQD,
+        NBD_REP_ERR_TLS_REQD, NBD_REP_ERR_INVALID,  NBD_REP_ACK};
+    replies_are(&out, 18, expected, 7);
+    /* What lies behind it is not taken: it was said in the clear. */
+    assert_int_equal(handshake.step, NBD_STEP_TLS);
+    assert_int_equal(taken, clear);
+    assert_int_equal(nbd_handshake_feed(&handshake, in.at + taken, 16, &out), 0);
+    assert_false(handshake.structured);
+    assert_int_equal(asked, 0);
+    /* The old way in has no answer but the end; leaving is always permitted. */
+    static const uint32_t ends[] = {NBD_OPT_EXPORT_NAME, NBD_OPT_ABORT};
+    for (size_t i = 0; i < 2; i++) {
+        buf_clear(&in);
+        buf_clear(&out);
+        put_32(&in, NBD_FIXED_NEWSTYLE);
+        option(&in, ends[i], "first", 5);
+        nbd_handshake_start_tls(&handshake, find, &asked, &out);
+        nbd_handshake_feed(&handshake, in.at, in.length, &out);
+        assert_int_equal(handshake.step, NBD_STEP_END);
+        assert_int_equal(out.length, i == 0 ? 18 : 38);
+    }
+    assert_int_equal(asked, 0);
+    buf_release(&in);
+    buf_release(&out);
+}
+
+static void begin_inside(struct nbd_handshake *handshake, int *asked, struct buf *out) {
+    struct buf in;
+    buf_init(&in, 256);
+    put_32(&in, NBD_FIXED_NEWSTYLE | NBD_NO_ZEROES);
+    option(&in, NBD_OPT_STARTTLS, "", 0);
+    nbd_handshake_start_tls(handshake, find, asked, out);
+    assert_int_equal(nbd_handshake_feed(handshake, in.at, in.length, out), in.length);
+    nbd_handshake_secured(handshake);
+    buf_clear(out);
+    buf_release(&in);
+}
+
+static void test_inside_tls(void **state) {
+    (void)state;
+    struct nbd_handshake handshake;
+    struct buf in, out;
+    int asked = 0;
+    buf_init(&in, 65536);
+    buf_init(&out, NBD_ANSWERS_MAX);
+    begin_inside(&handshake, &asked, &out);
+    option(&in, NBD_OPT_STARTTLS, "", 0);
+    option(&in, NBD_OPT_LIST, "", 0);
+    option(&in, NBD_OPT_STRUCTURED_REPLY, "", 0);
+    go(&in, NBD_OPT_GO, "disk"); /* what it is called is no name to ask for */
+    go(&in, NBD_OPT_GO, "");
+    contexts(&in, NBD_OPT_SET_META_CONTEXT, "third", "base:allocation");
+    contexts(&in, NBD_OPT_SET_META_CONTEXT, "first", "base:allocation");
+    go(&in, NBD_OPT_INFO, "second");
+    go(&in, NBD_OPT_GO, "first");
+    nbd_handshake_feed(&handshake, in.at, in.length, &out);
+    static const uint32_t expected[] = {
+        NBD_REP_ERR_INVALID, NBD_REP_ERR_POLICY,  NBD_REP_ACK,          NBD_REP_ERR_UNKNOWN,
+        NBD_REP_ERR_UNKNOWN, NBD_REP_ERR_UNKNOWN, NBD_REP_META_CONTEXT, NBD_REP_ACK,
+        NBD_REP_INFO,        NBD_REP_INFO,        NBD_REP_ACK,          NBD_REP_INFO,
+        NBD_REP_INFO,        NBD_REP_ACK};
+    replies_are(&out, 0, expected, 14);
+    assert_int_equal(handshake.step, NBD_STEP_TRANSMIT);
+    assert_ptr_equal(handshake.export, &disk);
+    assert_true(handshake.allocation);
+    /* A context that was chosen for another export does not count. */
+    buf_clear(&in);
+    begin_inside(&handshake, &asked, &out);
+    option(&in, NBD_OPT_STRUCTURED_REPLY, "", 0);
+    contexts(&in, NBD_OPT_SET_META_CONTEXT, "first", "base:allocation");
+    option(&in, NBD_OPT_EXPORT_NAME, "second", 6);
+    nbd_handshake_feed(&handshake, in.at, in.length, &out);
+    assert_int_equal(handshake.step, NBD_STEP_TRANSMIT);
+    assert_ptr_equal(handshake.export, &second);
+    assert_false(handshake.allocation);
+    buf_release(&in);
+    buf_release(&out);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_conversation), cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_refused),      cmocka_unit_test(test_requests),
-        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_errors),       cmocka_unit_test(test_before_tls),
+        cmocka_unit_test(test_inside_tls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
