@@ -8,6 +8,7 @@
 #include "core/core.h"
 #include "core/engine.h"
 #include "core/records.h"
+#include "wire/data.h"
 
 #define ATTACHMENT_NBD "nbd"
 
@@ -16,8 +17,17 @@ bool attachments_export(struct core *core, struct err *err);
 /* Serves it as it was, or says in the log why not. */
 void attachment_export_again(struct core *core, const struct attachment_record *record,
                              struct arena *arena);
-/* The host's uid; false: it has none, and err says so. */
-bool attachment_peer(const struct host_record *host, uint32_t *ret, struct err *err);
+/* How a host reaches what the gateway serves, by its identities: `uid` by a Unix socket, for that
+ * account; `certificate` over TLS where that is configured, for who has one of them. */
+struct attachment_ways {
+    bool local;
+    uint32_t uid;
+    uint32_t digest_count; /* 0: not over TLS */
+    uint8_t digests[DATA_DIGESTS_MAX][DATA_DIGEST_SIZE];
+};
+/* false: there is none, and err says what to set. */
+bool attachment_ways(const struct core *core, const struct host_record *host,
+                     struct attachment_ways *ret, struct err *err);
 /* false: the volume is served over NBD, so it is no time to do `what`. */
 bool attachments_permit(const struct core *core, const struct volume_record *volume,
                         const char *what, struct err *err);

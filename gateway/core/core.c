@@ -80,6 +80,10 @@ static void open_exports(struct core *core) {
         .directory = core->options.nbd_directory,
         .incarnation = core->incarnation,
         .uid = core_data_uid(core),
+        .tls = {.listen = core->options.nbd_listen,
+                .certificate = core->options.nbd_certificate,
+                .key = core->options.nbd_key,
+                .address = core->options.nbd_address},
         .on_trouble = on_exports_trouble,
         .owner = core,
     };

@@ -62,7 +62,9 @@ struct core_options {
     const char *state_directory; /* catalogue and key file */
     const char *const *driver_directories;
     uint32_t driver_directory_count;
-    const char *nbd_directory;  /* of the listening sockets of attachments by nbd */
+    const char *nbd_directory; /* of the listening sockets of attachments by nbd */
+    /* How they are reached over TLS (exports_tls); texts that live as long as the core. */
+    const char *nbd_listen, *nbd_certificate, *nbd_key, *nbd_address;
     int super_fd;               /* socket to sluice-super; owned by the core from here on */
     uint32_t uid_low, uid_high; /* for pools' runners */
     uint64_t map_bytes;         /* of the catalogue, 0: default */

@@ -138,7 +138,7 @@ bool attachment_create_prepare(struct op *op, struct catalog_txn *txn, struct er
         .iops_max = params->iops_max,
         .bytes_s_max = params->bytes_s_max,
     };
-    uint32_t peer;
+    struct attachment_ways ways;
     if (record.served)
         record.protocol = ATTACHMENT_NBD;
     else if (params->protocol[0] != '\0')
@@ -149,7 +149,7 @@ bool attachment_create_prepare(struct op *op, struct catalog_txn *txn, struct er
     if (record.served && op->core->no_exports.code != ERR_NONE)
         return err_set(err, op->core->no_exports.code, "%s (option nbd-dir)",
                        op->core->no_exports.text);
-    if (record.served && !attachment_peer(&host, &peer, err))
+    if (record.served && !attachment_ways(op->core, &host, &ways, err))
         return false;
     if (strcmp(record.mode, "read-only") != 0 && strcmp(record.mode, "read-write") != 0)
         return op_violation(op, err, "mode", "read-only or read-write");

@@ -240,6 +240,10 @@ static bool open_core(struct gateway *gateway, struct err *err) {
         return false;
     const struct core_options options = {
         .nbd_directory = nbd_directory,
+        .nbd_listen = config->nbd_listen,
+        .nbd_certificate = config->nbd_certificate,
+        .nbd_key = config->nbd_key,
+        .nbd_address = config->nbd_address,
         .state_directory = config->state_directory,
         .driver_directories = config->driver_directories.at,
         .driver_directory_count = config->driver_directories.count,

@@ -88,6 +88,7 @@ static void on_begin(void *owner, bool held) {
     if (held)
         return; /* HAS comes */
     exports->synced = true;
+    door_tell(exports);
     reconcile(exports);
 }
 
@@ -127,7 +128,10 @@ static void on_message(void *owner, enum data_number number, const void *body, c
         on_has(exports, body);
     } else if (number == DATA_SYNCED && !exports->synced) {
         exports->synced = true;
+        door_tell(exports);
         reconcile(exports);
+    } else if (number == DATA_LISTENS && !exports->synced) {
+        door_adopt(exports, body, fds[0]);
     } else if (number == DATA_UNEXPORTED) {
         on_unexported(exports, body);
     } else if (number == DATA_RING_BROKEN) {
@@ -171,6 +175,7 @@ static void on_end(void *owner, const struct err *cause) {
         exports_trouble(exports, "sluice-data ended, and with it the connections of clients: %s",
                         cause->text);
     exports->live = false;
+    exports->door.said = false;
     exports->synced = true; /* what it had is gone */
     LIST_FOREACH(pool, &exports->pools, entry) {
         LIST_FOREACH(volume, &pool->volumes, entry) {
@@ -185,7 +190,7 @@ static void on_end(void *owner, const struct err *cause) {
         export_gone(export);
     if (exports->closing)
         close_go_on(exports);
-    else if (exports->count > 0)
+    else if (exports->count > 0 || exports_have_tls(exports))
         data_process_want(exports->process);
 }
 
@@ -218,7 +223,10 @@ static struct export *take_spec(struct exports *exports, const struct exports_sp
         }
     }
     text_copy(export->name, sizeof export->name, spec->name);
+    export->local = spec->local;
     export->uid = spec->uid;
+    export->digest_count = spec->digest_count;
+    memcpy(export->digests, spec->digests, sizeof export->digests);
     export->iops_max = spec->iops_max;
     export->bytes_s_max = spec->bytes_s_max;
     export->wanted = true;
@@ -310,6 +318,11 @@ void exports_pool_gone(struct exports *exports, const struct sluice_uuid *id) {
     }
 }
 
+bool exports_have_tls(const struct exports *exports) {
+    CHECK_MAGIC(exports, EXPORTS_MAGIC);
+    return exports->door.listen[0] != '\0';
+}
+
 uint32_t exports_count(const struct exports *exports, const struct sluice_uuid *id) {
     CHECK_MAGIC(exports, EXPORTS_MAGIC);
     const struct export_pool *pool = pool_of(exports, id);
@@ -368,6 +381,7 @@ bool exports_open(struct uv_loop_s *loop, struct runners *runners,
     uv_timer_init(loop, &exports->again);
     exports->again.data = exports;
     exports->synced = !data_process_is_held(exports->process);
+    door_open(exports, !exports->synced);
     *ret = exports;
     return true;
 }
@@ -375,6 +389,9 @@ bool exports_open(struct uv_loop_s *loop, struct runners *runners,
 void exports_recovered(struct exports *exports) {
     CHECK_MAGIC(exports, EXPORTS_MAGIC);
     exports->recovered = true;
+    /* A port that is listened on is answered, also when there is nothing to be had there. */
+    if (exports_have_tls(exports))
+        data_process_want(exports->process);
     reconcile(exports);
 }
 
@@ -398,6 +415,7 @@ static void on_data_stopped(void *owner) {
     CHECK_MAGIC(exports, EXPORTS_MAGIC);
     data_process_close(exports->process);
     exports->process = NULL;
+    door_close(exports);
     exports->closed = true;
     uv_close((uv_handle_t *)&exports->again, on_timer_closed);
     exports->on_closed(exports->closed_owner);

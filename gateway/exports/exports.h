@@ -5,8 +5,9 @@
  * It brings both ends of the data plane together and touches no payload: for a pool with exports it
  * sees to it that there is a ring between sluice-data and the pool's present runner, that the
  * runner has opened each exported volume under an epoch larger than any before, and that
- * sluice-data knows the export and has its listening socket. All of that is made again by itself
- * when a runner has a successor, when sluice-data has one, and by the next gateway process.
+ * sluice-data knows the export and has its listening socket. An export is reached by a Unix socket
+ * of its own, over TLS by one TCP socket for all (door.c), or both. All of that is made again by
+ * itself when a runner has a successor, when sluice-data has one, and by the next gateway process.
  *
  * A ring is given up only when its runner has ended for certain, or has closed what it had open
  * through it: nothing is sent a second time while the first one may still be carried out.
@@ -41,10 +42,19 @@ struct exports;
 /* What closing waits for connections to end. */
 #define EXPORTS_CLOSE_MS 3000
 
+/* How clients come in over TCP. What is wrong with it costs TLS, and nothing else. */
+struct exports_tls {
+    const char *listen;      /* ADDRESS:PORT, port 0: a free one; NULL or "": there is no TLS */
+    const char *certificate; /* file: the server's chain, PEM */
+    const char *key;         /* file: its private key, PEM; not readable by everybody */
+    const char *address;     /* HOST[:PORT] that hosts are told; NULL or "": what is listened on */
+};
+
 struct exports_options {
     const char *directory; /* of the listening sockets; made with mode 0711 */
     uint64_t incarnation;  /* of the gateway; below 2^32 */
     uint32_t uid;          /* account of sluice-data */
+    struct exports_tls tls;
     /* What nobody asked for and somebody should know. May be NULL. */
     void (*on_trouble)(void *owner, const char *text);
     void *owner;
@@ -63,11 +73,16 @@ struct exports_spec {
     struct sluice_uuid attachment, pool, volume, snapshot; /* snapshot zero: the volume itself */
     const char *name;
     bool read_only;
-    uint32_t uid;                   /* of the peer */
+    bool local;   /* by a Unix socket */
+    uint32_t uid; /* of the peer there */
+    /* SHA-256 of the certificates that may open it over TLS. */
+    uint32_t digest_count;
+    uint8_t digests[DATA_DIGESTS_MAX][DATA_DIGEST_SIZE];
     uint64_t iops_max, bytes_s_max; /* 0: no limit */
 };
 struct exports_added {
-    const char *path; /* of its socket */
+    const char *path;    /* of its socket; NULL: it has none */
+    const char *address; /* HOST:PORT of TLS; NULL: not reached so */
     uint64_t size_bytes;
 };
 /* Once; err NONE: it is served, `added` is valid in the call. After an error it stays wanted until
@@ -91,6 +106,8 @@ void exports_pool_down(struct exports *exports, const struct sluice_uuid *pool,
                        const struct err *cause);
 /* The runner has ended and none follows; `runner` is not used any more. */
 void exports_pool_gone(struct exports *exports, const struct sluice_uuid *pool);
+/* TLS is configured; what is wrong with that is said by exports_add. */
+bool exports_have_tls(const struct exports *exports);
 /* Those of a pool. */
 uint32_t exports_count(const struct exports *exports, const struct sluice_uuid *pool);
 

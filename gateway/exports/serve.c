@@ -65,6 +65,8 @@ static void on_again(uv_timer_t *timer) {
     struct export_pool *pool;
     struct export_volume *volume, *next;
     CHECK_MAGIC(exports, EXPORTS_MAGIC);
+    if (exports->live && exports->synced)
+        door_tell(exports);
     LIST_FOREACH(pool, &exports->pools, entry) {
         for (volume = LIST_FIRST(&pool->volumes); volume != NULL; volume = next) {
             next = LIST_NEXT(volume, entry);
@@ -77,7 +79,7 @@ static void on_again(uv_timer_t *timer) {
     pools_step(exports);
 }
 
-static void try_again(struct exports *exports, uint32_t after_ms) {
+void exports_again(struct exports *exports, uint32_t after_ms) {
     if (exports->closing || (uv_is_active((uv_handle_t *)&exports->again) &&
                              uv_timer_get_due_in(&exports->again) <= after_ms))
         return;
@@ -87,7 +89,7 @@ static void try_again(struct exports *exports, uint32_t after_ms) {
 
 static void volume_again(struct export_volume *volume, uint32_t after_ms) {
     volume->again = true;
-    try_again(volume->pool->exports, after_ms);
+    exports_again(volume->pool->exports, after_ms);
 }
 
 /* ---- answers to those who wait -----------------------------------------------------------------
@@ -95,12 +97,21 @@ static void volume_again(struct export_volume *volume, uint32_t after_ms) {
 
 static void answer(struct export *export, const struct err *err) {
     exports_add_fn *on_added = export->on_added;
+    const struct exports *exports = export->volume->pool->exports;
     char path[EXPORTS_PATH_MAX];
-    struct exports_added added = {.path = path, .size_bytes = export->volume->size_bytes};
+    struct exports_added added = {.size_bytes = export->volume->size_bytes};
     if (on_added == NULL)
         return;
     export->on_added = NULL;
-    socket_path(export->volume->pool->exports, &export->attachment, path);
+    if (export->local) {
+        socket_path(exports, &export->attachment, path);
+        added.path = path;
+    }
+    if (export->digest_count > 0) {
+        added.address = exports->door.told;
+        if (err->code == ERR_NONE && exports->door.socket < 0)
+            err = &exports->door.err;
+    }
     on_added(export->added_arg, err->code == ERR_NONE ? &added : NULL, err);
 }
 
@@ -170,10 +181,10 @@ static void tell_exports(struct export_volume *volume) {
         struct err err = ERR_INIT;
         if (export->told || export->removing || !export->wanted || opened == NULL)
             continue;
-        int fd = socket_listen(exports, &export->attachment, &err);
-        if (fd < 0) {
+        int fd = export->local ? socket_listen(exports, &export->attachment, &err) : -1;
+        if (export->local && fd < 0) {
             exports_trouble(exports, "%s", err.text);
-            try_again(exports, EXPORTS_AGAIN_MS);
+            exports_again(exports, EXPORTS_AGAIN_MS);
             answer(export, &err);
             continue;
         }
@@ -194,10 +205,15 @@ static void tell_exports(struct export_volume *volume) {
             .uid = export->uid,
             .iops_max = export->iops_max,
             .bytes_s_max = export->bytes_s_max,
+            .certificates = {export->digests[0], export->digest_count * DATA_DIGEST_SIZE},
         };
-        data_process_send(exports->process, DATA_EXPORT, &body, &fd, 1);
+        if (export->local)
+            data_process_send(exports->process, DATA_EXPORT, &body, &fd, 1);
+        else
+            data_process_send(exports->process, DATA_EXPORT_TLS, &body, NULL, 0);
         export->told = true;
-        close(fd);
+        if (fd >= 0)
+            close(fd);
     }
 }
 
@@ -388,7 +404,7 @@ static void on_attached(void *arg, const struct runner_reply *reply) {
             exports_trouble(ask->exports, "a runner does not take its ring: %s", reply->err.text);
             pool_ring_lost(pool);
             pool_answer(pool, &reply->err);
-            try_again(ask->exports, EXPORTS_AGAIN_MS);
+            exports_again(ask->exports, EXPORTS_AGAIN_MS);
         } /* else its successor will serve */
     }
     answered(ask);

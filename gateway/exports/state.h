@@ -5,7 +5,8 @@
  *   exports.c  life, what is called from outside, what sluice-data says
  *   serve.c    the machine: what is wanted next of a pool, and calls to its runner
  *   table.c    pools, volumes, exports: found, made, freed
- *   socket.c   listening sockets
+ *   socket.c   listening Unix sockets
+ *   door.c     the TCP socket for TLS, certificate and key
  *
  * Every change ends in pool_step, which looks at what there is and does the next thing.
  */
@@ -40,7 +41,10 @@ struct export {
     struct export_volume *volume;
     struct sluice_uuid attachment;
     char name[EXPORTS_NAME_MAX + 1];
+    bool local;
     uint32_t uid;
+    uint32_t digest_count;
+    uint8_t digests[DATA_DIGESTS_MAX][DATA_DIGEST_SIZE];
     uint64_t iops_max, bytes_s_max;
     bool wanted;   /* added; else sluice-data has it and nobody knows it */
     bool told;     /* the present sluice-data has it */
@@ -82,12 +86,24 @@ struct export_pool {
     LIST_HEAD(, export_volume) volumes;
 };
 
+/* Descriptors are -1 where there is none. The files are copies in memory that is no file's, so that
+ * the key is in no message, no arena and no dump of this process. */
+struct door {
+    char listen[DATA_ADDRESS_MAX + 1];  /* as configured; "": no TLS */
+    char address[DATA_ADDRESS_MAX + 1]; /* as configured */
+    char told[DATA_ADDRESS_MAX + 1];    /* to hosts, once there is a socket */
+    int socket, certificate, key;
+    bool said;      /* the present sluice-data has it */
+    struct err err; /* why there is none */
+};
+
 struct exports {
     uint32_t magic;
     uv_loop_t *loop;
     struct exports_options options;
     char directory[EXPORTS_DIRECTORY_MAX + 1];
     struct data_process *process;
+    struct door door;
     bool live;      /* on_begin was, on_end was not */
     bool synced;    /* what it has is known */
     bool recovered; /* what it should have is known */
@@ -132,11 +148,24 @@ void socket_remove(const struct exports *exports, const struct sluice_uuid *atta
 /* Of attachments that are no exports. */
 void sockets_sweep(const struct exports *exports);
 
+/* ---- door.c -----------------------------------------------------------------------------------
+ */
+
+/* Reads the files; listens, unless sluice-data may have the socket still. */
+void door_open(struct exports *exports, bool held);
+void door_close(struct exports *exports);
+/* sluice-data listens there. */
+void door_adopt(struct exports *exports, const struct data_listen *listens, int fd);
+/* Tells sluice-data of it; false: there is none yet, and there should be. */
+bool door_tell(struct exports *exports);
+
 /* ---- serve.c ----------------------------------------------------------------------------------
  */
 
 void pool_step(struct export_pool *pool);
 void pools_step(struct exports *exports);
+/* Steps once more after that time. */
+void exports_again(struct exports *exports, uint32_t after_ms);
 void pool_ring_made(struct export_pool *pool, uint64_t generation, const int fds[RUNNER_FDS_MAX]);
 /* The runner of the ring has ended for certain. */
 void pool_ring_lost(struct export_pool *pool);

@@ -19,7 +19,7 @@
 
 static const struct sluice_uuid pool_id = {{1}}, volume_id = {{2}};
 static const struct exports_spec spec = {
-    .attachment = {{3}}, .pool = {{1}}, .volume = {{2}}, .name = "v"};
+    .attachment = {{3}}, .pool = {{1}}, .volume = {{2}}, .name = "v", .local = true};
 
 struct bench {
     uv_loop_t loop;
