@@ -20,7 +20,7 @@ static const struct {
     {"CLI.md", "api/http/openapi.yaml and the tables of api/cli", page_cli},
     {"ERRORS.md", "gateway/base/err.def", page_errors},
     {"PERMISSIONS.md", "gateway/core/permission.def and api/http/openapi.yaml", page_permissions},
-    {"OPERATIONS.md", "gateway/core/operation.def", page_operations},
+    {"OPERATIONS.md", "gateway/core/operation.def and gateway/core/attached.def", page_operations},
 };
 
 void put_cell(FILE *out, const char *text) {

@@ -103,6 +103,43 @@ static const struct route *route_of(const char *kind) {
     return NULL;
 }
 
+/* ---- while hosts are attached --------------------------------------------------------------- */
+
+#define CELL_YES "yes"
+#define CELL_NO "no"
+#define CELL_LIVE "with SNAPSHOT_LIVE"
+#define CELL_RAW "raw files"
+#define CELL_ONE "one, read-write"
+#define CELL_GROUP "all rw-cluster, one group"
+
+static const struct {
+    const char *operation, *cells[4];
+} attached[] = {
+#define ATTACHED(ID, operation, nbd_read, nbd_write, direct_read, direct_write, what) \
+    {operation, {CELL_##nbd_read, CELL_##nbd_write, CELL_##direct_read, CELL_##direct_write}},
+#include "core/attached.def"
+#undef ATTACHED
+};
+
+static void put_attached(FILE *out) {
+    fputs(
+        "\n# While hosts are attached\n\n"
+        "What would change bytes that a host has in its memory, or take the file from below its "
+        "feet, is refused at once with the code `wrong-state`, which names the host, the "
+        "attachment and the way out. Directly means by the driver's own protocol, where the host "
+        "opens the file itself. Every attachment that there is must permit the operation; what is "
+        "not in the table is not affected.\n\n"
+        "| operation | read by nbd | written by nbd | read directly | written directly |\n"
+        "|---|---|---|---|---|\n",
+        out);
+    for (size_t i = 0; i < sizeof attached / sizeof attached[0]; i++) {
+        fprintf(out, "| %s |", attached[i].operation);
+        for (size_t j = 0; j < 4; j++)
+            fprintf(out, " %s |", attached[i].cells[j]);
+        fputc('\n', out);
+    }
+}
+
 void page_operations(FILE *out) {
     size_t count = sizeof operations / sizeof operations[0];
     fputs("# Operations\n\n"
@@ -129,4 +166,5 @@ void page_operations(FILE *out) {
             fprintf(out, " `%s %s`", route->method, route->path);
         fputc('\n', out);
     }
+    put_attached(out);
 }

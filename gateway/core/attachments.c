@@ -8,6 +8,7 @@
 
 #include "base/num.h"
 #include "base/uuid.h"
+#include "core/attached.h"
 #include "core/state.h"
 #include "core/store.h"
 #include "core/validate.h"
@@ -102,7 +103,7 @@ static void make_spec(const struct attachment_record *record, const char *name,
         .volume = record->volume,
         .snapshot = record->snapshot,
         .name = name,
-        .read_only = strcmp(record->mode, "read-write") != 0,
+        .read_only = !attached_writes(record),
         .local = ways->local,
         .uid = ways->uid,
         .digest_count = ways->digest_count,
@@ -161,15 +162,6 @@ bool attachments_export(struct core *core, struct err *err) {
                         core, err);
 }
 
-bool attachments_permit(const struct core *core, const struct volume_record *volume,
-                        const char *what, struct err *err) {
-    if (core->exports == NULL || !exports_serve_volume(core->exports, &volume->pool, &volume->id))
-        return true;
-    return err_set(err, ERR_STATE,
-                   "volume %s is served over NBD: delete its attachments, %s, and attach again",
-                   volume->name, what);
-}
-
 /* ---- by operations --------------------------------------------------------------------------- */
 
 /* Digests in one form, whatever the host's identity has. */
@@ -188,14 +180,14 @@ static const char *format_digests(struct arena *arena, const struct attachment_w
 }
 
 static const char *make_note(struct arena *arena, const struct attachment_ways *ways) {
-    static const char tail[] = "one writer, and the mode. Requests survive the driver.";
+    static const char tail[] = "and the mode. Requests survive the driver.";
     static const char over_tls[] = "over TLS for who has the key of the certificate";
     if (!ways->local)
-        return arena_printf(arena, "Enforced: %s; %s", over_tls, tail);
+        return arena_printf(arena, "Enforced: %s, %s", over_tls, tail);
     if (ways->digest_count == 0)
-        return arena_printf(arena, "Enforced: on this machine alone, for user %u and root; %s",
+        return arena_printf(arena, "Enforced: on this machine alone, for user %u and root, %s",
                             ways->uid, tail);
-    return arena_printf(arena, "Enforced: on this machine for user %u and root, %s; %s", ways->uid,
+    return arena_printf(arena, "Enforced: on this machine for user %u and root, %s, %s", ways->uid,
                         over_tls, tail);
 }
 

@@ -28,9 +28,6 @@ struct attachment_ways {
 /* false: there is none, and err says what to set. */
 bool attachment_ways(const struct core *core, const struct host_record *host,
                      struct attachment_ways *ret, struct err *err);
-/* false: the volume is served over NBD, so it is no time to do `what`. */
-bool attachments_permit(const struct core *core, const struct volume_record *volume,
-                        const char *what, struct err *err);
 /* A step: has the exports serve it, fills op's connection. `host` and `record` may be temporary. */
 void attachment_export_run(struct op *op, const struct attachment_record *record,
                            const struct host_record *host);

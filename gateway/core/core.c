@@ -21,6 +21,7 @@
 #include "core/driver.h"
 #include "core/engine_state.h"
 #include "core/events.h"
+#include "core/expiry.h"
 #include "core/pool.h"
 #include "core/prune.h"
 #include "core/state.h"
@@ -54,6 +55,7 @@ static void on_ready(struct core *core) {
     runners_reap_unclaimed(core->runners);
     prune_start(core);
     core->ready = true;
+    expiry_start(core);
     core->on_ready(core->owner);
 }
 
@@ -186,12 +188,18 @@ static void on_timer_closed(uv_handle_t *handle) {
         on_closed(owner);
 }
 
+static void on_expiry_timer_closed(uv_handle_t *handle) {
+    struct core *core = handle->data;
+    uv_close((uv_handle_t *)&core->prune_timer, on_timer_closed);
+}
+
 static void release(struct core *core) {
     if (core->options.super_fd >= 0)
         close(core->options.super_fd);
     seal_close(core->seal);
     catalog_close(core->catalog);
-    uv_close((uv_handle_t *)&core->prune_timer, on_timer_closed);
+    expiry_close(core);
+    uv_close((uv_handle_t *)&core->expiry_timer, on_expiry_timer_closed);
 }
 
 bool core_open(struct uv_loop_s *loop, const struct core_options *options,
@@ -214,6 +222,9 @@ bool core_open(struct uv_loop_s *loop, const struct core_options *options,
     core->started_ms = clock_wall_ms();
     uv_timer_init(loop, &core->prune_timer);
     core->prune_timer.data = core;
+    uv_timer_init(loop, &core->expiry_timer);
+    core->expiry_timer.data = core;
+    LIST_INIT(&core->expiring);
     if (!open_store(core, err) || !events_open(core, &core->events, err) ||
         !engine_open(core, &core->engine, err) || !identify(core, err)) {
         events_close(core->events);
@@ -229,9 +240,7 @@ bool core_ready(const struct core *core) {
     return core->ready;
 }
 
-/* ---- stop: exports, pools by falling name, drivers in reverse of their start
- * ---------------------------
- */
+/* ---- stop: exports, all pools at once, drivers in reverse of their start -------------------- */
 
 /* What was submitted is committed and answered first, while all that its callbacks look at is still
  * there. */
@@ -256,28 +265,32 @@ static void on_drivers_stopped(void *arg) {
     close_all(arg);
 }
 
-static void stop_pools(struct core *core);
-
-static void on_pool_stopped(void *owner, struct runner *runner) {
-    struct pool *pool = owner;
-    struct core *core = pool->core;
-    runner_release(runner);
-    pool->runner = NULL;
-    stop_pools(core);
-}
-
-static void stop_pools(struct core *core) {
-    struct pool *last = NULL;
+/* Goes on once no pool has a runner. */
+static void pools_stopped(struct core *core) {
     for (struct pool *pool = core->pools != NULL ? pools_next(core, NULL) : NULL; pool != NULL;
          pool = pools_next(core, pool))
         if (pool->runner != NULL)
-            last = pool;
-    if (last != NULL)
-        runner_stop(last->runner, on_pool_stopped);
-    else if (core->drivers != NULL)
+            return;
+    if (core->drivers != NULL)
         drivers_stop(core, on_drivers_stopped, core);
     else
         close_all(core);
+}
+
+static void on_pool_stopped(void *owner, struct runner *runner) {
+    struct pool *pool = owner;
+    runner_release(runner);
+    pool->runner = NULL;
+    pools_stopped(pool->core);
+}
+
+/* All at once: they do not know each other, and each may take its whole deadline. */
+static void stop_pools(struct core *core) {
+    for (struct pool *pool = core->pools != NULL ? pools_next(core, NULL) : NULL; pool != NULL;
+         pool = pools_next(core, pool))
+        if (pool->runner != NULL)
+            runner_stop(pool->runner, on_pool_stopped);
+    pools_stopped(core);
 }
 
 static void on_exports_closed(void *owner) {
@@ -291,6 +304,7 @@ void core_close(struct core *core, void (*on_closed)(void *owner), void *owner) 
     core->stopping = true;
     core->ready = false;
     prune_stop(core);
+    expiry_stop(core);
     struct exports *exports = core->exports;
     core->exports = NULL;
     if (exports != NULL)

@@ -82,7 +82,8 @@ struct core_options {
 bool core_open(struct uv_loop_s *loop, const struct core_options *options,
                void (*on_ready)(void *owner), void (*on_fatal)(void *owner, const struct err *err),
                void *owner, struct core **ret, struct err *err);
-/* Takes no more submissions; stops pools and drivers in reverse order of start. on_closed once. The
+/* Takes no more submissions; stops all pools at once, then drivers in reverse
+ * order of start. on_closed once. The
  * core is freed after it. */
 void core_close(struct core *core, void (*on_closed)(void *owner), void *owner);
 bool core_ready(const struct core *core);

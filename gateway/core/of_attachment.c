@@ -7,7 +7,9 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "base/uuid.h"
+#include "core/attached.h"
 #include "core/attachments.h"
+#include "core/expiry.h"
 #include "core/kinds.h"
 #include "core/objects.h"
 #include "core/pool.h"
@@ -20,47 +22,6 @@
 
 /* ---- create --------------------------------------------------------------------------------- */
 
-/* Who is attached to a volume, or to one of its snapshots. */
-struct others {
-    struct op *op;
-    const struct attachment_record *wanted;
-    uint32_t writers;
-    bool same_host;
-    struct err err;
-};
-
-static bool on_attachment_of_volume(void *arg, const struct catalog_entry *entry) {
-    struct others *others = arg;
-    struct sluice_uuid id;
-    struct attachment_record other;
-    memcpy(id.bytes, entry->key + entry->key_length - sizeof id.bytes, sizeof id.bytes);
-    arena_reset(&others->op->step_arena);
-    bool ok = store_get(others->op->core->catalog, CORE_ATTACHMENT, &id, &others->op->step_arena,
-                        &other, NULL, &others->err);
-    if (ok && uuid_equal(&other.snapshot, &others->wanted->snapshot)) {
-        others->writers += strcmp(other.mode, "read-write") == 0;
-        others->same_host = others->same_host || uuid_equal(&other.host, &others->wanted->host);
-    }
-    return ok;
-}
-
-/* A host has one attachment of a thing at most: taking one of two back would take its access. */
-static bool others_permit(struct op *op, const struct attachment_record *record, const char *name,
-                          uint32_t *ret_writers, struct err *err) {
-    struct others others = {.op = op, .wanted = record};
-    struct key prefix;
-    key_index(&prefix, CORE_ATTACHMENT, STORE_BY_VOLUME, &record->volume);
-    if (!catalog_scan(op->core->catalog, prefix.at, prefix.length, NULL, 0, false,
-                      on_attachment_of_volume, &others, err))
-        return false;
-    *ret_writers = others.writers;
-    if (others.err.code != ERR_NONE)
-        return err_set(err, others.err.code, "%s", others.err.text);
-    if (others.same_host)
-        return err_set(err, ERR_EXISTS, "%s is attached to this host already", name);
-    return true;
-}
-
 /* Two hosts may attach a snapshot at the same time, one host may not do so twice. */
 static bool lock_pair(struct op *op, const struct attachment_record *record, struct err *err) {
     struct sluice_uuid pair;
@@ -70,7 +31,8 @@ static bool lock_pair(struct op *op, const struct attachment_record *record, str
 }
 
 static bool of_snapshot(struct op *op, const struct attachment_create_params *params,
-                        struct attachment_record *record, struct err *err) {
+                        const struct host_record *host, struct attachment_record *record,
+                        struct err *err) {
     struct snapshot_record snapshot;
     uint64_t revision;
     if (!object_read(op, CORE_SNAPSHOT, params->snapshot, &snapshot, &revision, err) ||
@@ -78,19 +40,18 @@ static bool of_snapshot(struct op *op, const struct attachment_create_params *pa
         return false;
     if (strcmp(snapshot.state, "available") != 0)
         return err_set(err, ERR_STATE, "snapshot %s is %s", snapshot.name, snapshot.state);
-    if (strcmp(record->mode, "read-only") != 0)
+    if (attached_writes(record))
         return op_violation(op, err, "mode", "a snapshot is attached read-only");
     record->pool = snapshot.pool;
     record->volume = snapshot.volume;
     record->snapshot = snapshot.id;
     op_set_object(op, &record->id, snapshot.name);
-    uint32_t writers;
-    return lock_pair(op, record, err) && others_permit(op, record, snapshot.name, &writers, err);
+    return lock_pair(op, record, err) && attached_permit_host(op, record, host, snapshot.name, err);
 }
 
-/* Any number of readers, or one writer. */
 static bool of_volume(struct op *op, const struct attachment_create_params *params,
-                      struct attachment_record *record, struct err *err) {
+                      const struct host_record *host, struct attachment_record *record,
+                      struct err *err) {
     struct volume_record volume;
     uint64_t revision;
     if (!object_read(op, CORE_VOLUME, params->volume, &volume, &revision, err) ||
@@ -100,17 +61,65 @@ static bool of_volume(struct op *op, const struct attachment_create_params *para
         return err_set(err, ERR_STATE, "volume %s is %s", volume.name, volume.state);
     record->pool = volume.pool;
     record->volume = volume.id;
-    uint32_t writers;
-    if (!others_permit(op, record, volume.name, &writers, err))
+    if (!attached_permit_host(op, record, host, volume.name, err))
         return false;
-    bool writes = strcmp(record->mode, "read-write") == 0;
-    if (writers > 0 || (writes && volume.attachments > 0))
-        return err_set(
-            err, ERR_STATE,
-            "volume %s is attached %s: any number of hosts may read it, or one may write",
-            volume.name, writers > 0 ? "read-write" : "to readers");
     op_set_object(op, &record->id, volume.name);
     return true;
+}
+
+/* The mode that is asked for, and what goes with it. */
+static bool set_mode(struct op *op, const struct attachment_create_params *params,
+                     const struct host_record *host, struct attachment_record *record,
+                     struct err *err) {
+    bool migrates = strcmp(record->mode, MODE_MIGRATE) == 0;
+    if (!attached_mode_known(record->mode))
+        return op_violation(op, err, "mode", "read-only, read-write, rw-migrate or rw-cluster");
+    if (strcmp(record->mode, MODE_CLUSTER) == 0 && host->group[0] == '\0')
+        return op_violation(op, err, "mode",
+                            "host %s is in no group: rw-cluster is for the hosts of one",
+                            host->name);
+    if (!migrates && params->expires_in_s != 0)
+        return op_violation(op, err, "expires_in_s", "only with mode rw-migrate");
+    if (params->expires_in_s > EXPIRY_MAX_S)
+        return op_violation(op, err, "expires_in_s", "%d seconds at most", EXPIRY_MAX_S);
+    if (migrates)
+        record->expires_at =
+            clock_wall_ms() +
+            1000ull * (params->expires_in_s != 0 ? params->expires_in_s : EXPIRY_DEFAULT_S);
+    return true;
+}
+
+/* Who serves it, and what only that one can do. */
+static bool set_protocol(struct op *op, const struct attachment_create_params *params,
+                         const struct host_record *host, struct attachment_record *record,
+                         struct err *err) {
+    struct attachment_ways ways;
+    if (record->served)
+        record->protocol = ATTACHMENT_NBD;
+    else if (params->protocol[0] != '\0')
+        return op_violation(op, err, "protocol", "nbd, or left out for the driver's own");
+    else if (record->iops_max != 0 || record->bytes_s_max != 0)
+        return op_violation(op, err, record->iops_max != 0 ? "iops_max" : "bytes_s_max",
+                            "only nbd has limits");
+    if (!record->served)
+        return true;
+    if (op->core->no_exports.code != ERR_NONE)
+        return err_set(err, op->core->no_exports.code, "%s (option nbd-dir)",
+                       op->core->no_exports.text);
+    return attachment_ways(op->core, host, &ways, err);
+}
+
+/* One more attachment of what it is of, and of the host. */
+static bool count_all(struct op *op, struct catalog_txn *txn,
+                      const struct attachment_record *record, struct err *err) {
+    bool snapshot = !uuid_is_zero(&record->snapshot);
+    return count_change(op, txn, snapshot ? CORE_SNAPSHOT : CORE_VOLUME,
+                        snapshot ? &record->snapshot : &record->volume,
+                        snapshot ? offsetof(struct snapshot_record, attachments)
+                                 : offsetof(struct volume_record, attachments),
+                        1, err) &&
+           count_change(op, txn, CORE_HOST, &record->host,
+                        offsetof(struct host_record, attachments), 1, err);
 }
 
 bool attachment_create_prepare(struct op *op, struct catalog_txn *txn, struct err *err) {
@@ -127,8 +136,8 @@ bool attachment_create_prepare(struct op *op, struct catalog_txn *txn, struct er
         .id = uuid_new(),
         .host = host.id,
         .mode = params->mode[0] != '\0' ? params->mode
-                : snapshot              ? "read-only"
-                                        : "read-write",
+                : snapshot              ? MODE_READ_ONLY
+                                        : MODE_READ_WRITE,
         .state = "attaching",
         .protocol = "",
         .note = "",
@@ -138,36 +147,17 @@ bool attachment_create_prepare(struct op *op, struct catalog_txn *txn, struct er
         .iops_max = params->iops_max,
         .bytes_s_max = params->bytes_s_max,
     };
-    struct attachment_ways ways;
-    if (record.served)
-        record.protocol = ATTACHMENT_NBD;
-    else if (params->protocol[0] != '\0')
-        return op_violation(op, err, "protocol", "nbd, or left out for the driver's own");
-    else if (record.iops_max != 0 || record.bytes_s_max != 0)
-        return op_violation(op, err, record.iops_max != 0 ? "iops_max" : "bytes_s_max",
-                            "only nbd has limits");
-    if (record.served && op->core->no_exports.code != ERR_NONE)
-        return err_set(err, op->core->no_exports.code, "%s (option nbd-dir)",
-                       op->core->no_exports.text);
-    if (record.served && !attachment_ways(op->core, &host, &ways, err))
-        return false;
-    if (strcmp(record.mode, "read-only") != 0 && strcmp(record.mode, "read-write") != 0)
-        return op_violation(op, err, "mode", "read-only or read-write");
-    if (!(snapshot ? of_snapshot(op, params, &record, err) : of_volume(op, params, &record, err)) ||
+    if (!set_protocol(op, params, &host, &record, err) ||
+        !set_mode(op, params, &host, &record, err) ||
+        !(snapshot ? of_snapshot(op, params, &host, &record, err)
+                   : of_volume(op, params, &host, &record, err)) ||
         !op_set_pool(op, &record.pool, err) ||
         !(record.served ? pool_can(op->pool, SLUICE_CAP_DATA, "serve block I/O", err)
                         : pool_can(op->pool, SLUICE_CAP_GRANT, "give hosts access", err)) ||
         !op_lock(op, LOCK_OBJECT, &record.id, true, err))
         return false;
     store_add(txn, CORE_ATTACHMENT, &record);
-    if (snapshot && !count_change(op, txn, CORE_SNAPSHOT, &record.snapshot,
-                                  offsetof(struct snapshot_record, attachments), 1, err))
-        return false;
-    if (!snapshot && !count_change(op, txn, CORE_VOLUME, &record.volume,
-                                   offsetof(struct volume_record, attachments), 1, err))
-        return false;
-    return count_change(op, txn, CORE_HOST, &host.id, offsetof(struct host_record, attachments), 1,
-                        err);
+    return count_all(op, txn, &record, err);
 }
 
 static bool read_self(struct op *op, struct attachment_record *ret) {
@@ -242,8 +232,7 @@ void attachment_create_grant_run(struct op *op) {
         .attachment = record.id,
         .volume = record.volume,
         .snapshot = record.snapshot,
-        .mode = strcmp(record.mode, "read-write") == 0 ? SLUICE_ACCESS_READ_WRITE
-                                                       : SLUICE_ACCESS_READ_ONLY,
+        .mode = attached_writes(&record) ? SLUICE_ACCESS_READ_WRITE : SLUICE_ACCESS_READ_ONLY,
     };
     if (!store_get(op->core->catalog, CORE_HOST, &record.host, &op->step_arena, &host, NULL,
                    &err)) {
@@ -279,6 +268,13 @@ void attachment_create_grant_undo(struct op *op) {
     take_back(op);
 }
 
+static void remember_expiry(struct op *op) {
+    struct attachment_record record;
+    uint64_t revision;
+    if (object_again(op, CORE_ATTACHMENT, &record, &revision, NULL))
+        expiry_add(op->core, &record);
+}
+
 bool attachment_create_finish(struct op *op, struct catalog_txn *txn, struct err *err) {
     struct attachment_record before, after;
     uint64_t revision;
@@ -291,6 +287,8 @@ bool attachment_create_finish(struct op *op, struct catalog_txn *txn, struct err
     after.note = op->note;
     after.connection = op->connection;
     store_change(txn, CORE_ATTACHMENT, &before, revision, &after);
+    op_event(op, txn, "attachment.granted", op->note);
+    op_after_end(op, remember_expiry);
     return true;
 }
 
@@ -368,8 +366,27 @@ void attachment_delete_revoke_run(struct op *op) {
     take_back(op);
 }
 
+/* The machine has moved: the host that it moved to has the volume from now on. */
+static bool migrant_stays(struct op *op, struct catalog_txn *txn, struct err *err) {
+    struct attachment_record gone, before, after;
+    uint64_t revision;
+    struct err trouble = ERR_INIT;
+    if (!object_again(op, CORE_ATTACHMENT, &gone, &revision, &trouble))
+        return trouble.code == ERR_NOT_FOUND || err_set(err, trouble.code, "%s", trouble.text);
+    if (strcmp(gone.mode, MODE_READ_WRITE) != 0 || !uuid_is_zero(&gone.snapshot))
+        return true;
+    if (!attached_migrating(op, &gone.volume, &before, &revision, &trouble))
+        return trouble.code == ERR_NONE || err_set(err, trouble.code, "%s", trouble.text);
+    after = before;
+    after.mode = MODE_READ_WRITE;
+    after.expires_at = 0;
+    after.updated_at = clock_wall_ms();
+    store_change(txn, CORE_ATTACHMENT, &before, revision, &after);
+    return true;
+}
+
 bool attachment_delete_finish(struct op *op, struct catalog_txn *txn, struct err *err) {
-    return attachment_goes(op, txn, err);
+    return migrant_stays(op, txn, err) && attachment_goes(op, txn, err);
 }
 
 /* The right may be half taken back: a driver's is granted again by nobody, so the attachment stays

@@ -13,6 +13,7 @@
 
 #define IDENTITY_NAME_MAX 31
 #define IDENTITY_VALUE_MAX 511
+#define NO_GROUP "-" /* in a change: out of its group; an empty text leaves it as it is */
 
 static bool valid_identities(struct op *op, const struct text_pairs *identities, struct err *err) {
     for (uint32_t i = 0; i < identities->count; i++) {
@@ -30,17 +31,23 @@ static bool valid_identities(struct op *op, const struct text_pairs *identities,
     return true;
 }
 
+/* Like a label's value: for people and programs to choose. */
+static bool valid_group(struct op *op, const char *group, struct err *err) {
+    return group[0] == '\0' || valid_name(op, "group", group, RECORD_NAME_MAX, err);
+}
+
 bool host_create_prepare(struct op *op, struct catalog_txn *txn, struct err *err) {
     const struct host_create_params *params = op->params;
     struct sluice_uuid id = uuid_new();
     if (!valid_name(op, "name", params->name, RECORD_NAME_MAX, err) ||
         !valid_labels(op, &params->labels, err) ||
-        !valid_identities(op, &params->identities, err) ||
+        !valid_identities(op, &params->identities, err) || !valid_group(op, params->group, err) ||
         !name_free(op, CORE_HOST, NULL, params->name, err))
         return false;
     struct host_record record = {
         .id = id,
         .name = params->name,
+        .group = params->group,
         .created_at = clock_wall_ms(),
         .updated_at = clock_wall_ms(),
     };
@@ -59,13 +66,17 @@ bool host_update_prepare(struct op *op, struct catalog_txn *txn, struct err *err
     uint64_t revision;
     if (!target_read(op, CORE_HOST, params->target, &before, &revision, err) ||
         !op_lock(op, LOCK_OBJECT, &before.id, true, err) ||
-        !valid_labels(op, &params->labels, err) || !valid_identities(op, &params->identities, err))
+        !valid_labels(op, &params->labels, err) ||
+        !valid_identities(op, &params->identities, err) || !valid_group(op, params->group, err))
         return false;
-    if (params->identities.count > 0 && before.attachments > 0)
+    if ((params->identities.count > 0 || params->group[0] != '\0') && before.attachments > 0)
         return err_set(err, ERR_STATE,
-                       "host %s has %u attachments under its present identities: delete them first",
+                       "host %s has %u attachments under its present identities and group: delete "
+                       "them first",
                        before.name, before.attachments);
     after = before;
+    if (params->group[0] != '\0')
+        after.group = strcmp(params->group, NO_GROUP) != 0 ? params->group : "";
     after.updated_at = clock_wall_ms();
     if (!pairs_merge(&op->arena, &before.labels, &params->labels, RECORD_LABELS_MAX, &after.labels,
                      err) ||

@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 #include "base/uuid.h"
-#include "core/attachments.h"
+#include "core/attached.h"
 #include "core/kinds.h"
 #include "core/objects.h"
 #include "core/pool.h"
@@ -22,13 +22,8 @@ static bool volume_can_be_taken(struct op *op, const struct volume_record *volum
         return err_set(err, ERR_STATE, "volume %s is %s", volume->name, volume->state);
     if (!pool_can(op->pool, SLUICE_CAP_SNAPSHOT, "take snapshots", err))
         return false;
-    if (!attachments_permit(op->core, volume, "take the snapshot", err))
+    if (!attached_permit(op, volume, ATTACHED_SNAPSHOT, err))
         return false;
-    if (volume->attachments > 0 && !(pool_opened(op->pool)->caps & SLUICE_CAP_MASK(SNAPSHOT_LIVE)))
-        return err_set(err, ERR_STATE,
-                       "volume %s is attached and its host writes to it behind the gateway's back: "
-                       "delete its attachments, take the snapshot, and attach again",
-                       volume->name);
     uint64_t max = pool_opened(op->pool)->snapshots_max;
     if (max > 0 && volume->snapshots >= max)
         return err_set(err, ERR_LIMIT, "volume %s has %u snapshots, and that is the limit",
@@ -187,9 +182,8 @@ bool snapshot_delete_prepare(struct op *op, struct catalog_txn *txn, struct err 
         return false;
     if (strcmp(record.state, "available") != 0)
         return err_set(err, ERR_STATE, "snapshot %s is %s", record.name, record.state);
-    if (record.attachments > 0)
-        return err_set(err, ERR_STATE, "snapshot %s has %u attachments: delete them first",
-                       record.name, record.attachments);
+    if (!attached_permit_snapshot(op, &record, ATTACHED_SNAPSHOT_DELETE, err))
+        return false;
     after = record;
     after.state = "deleting";
     store_change(txn, CORE_SNAPSHOT, &record, revision, &after);

@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "base/uuid.h"
-#include "core/attachments.h"
+#include "core/attached.h"
 #include "core/kinds.h"
 #include "core/objects.h"
 #include "core/of_volume.h"
@@ -29,16 +29,6 @@ static bool volume_target(struct op *op, const char *reference, struct volume_re
     if (strcmp(ret->state, "available") != 0)
         return err_set(err, ERR_STATE, "volume %s is %s", ret->name, ret->state);
     return true;
-}
-
-bool volume_detached(const struct volume_record *volume, const char *what, struct err *err) {
-    if (volume->attachments == 0)
-        return true;
-    return err_set(
-        err, ERR_STATE,
-        "volume %s has %u attachments, and its hosts hold it open: delete the attachments, "
-        "%s, and attach again",
-        volume->name, volume->attachments, what);
 }
 
 void volume_recall(struct op *op) {
@@ -164,10 +154,10 @@ bool volume_resize_prepare(struct op *op, struct catalog_txn *txn, struct err *e
                 "less than the %llu bytes it has: say shrink when what is beyond may "
                 "be lost",
                 (unsigned long long)record.size_bytes);
-        if (!volume_detached(&record, "shrink it", err) ||
+        if (!attached_permit(op, &record, ATTACHED_SHRINK, err) ||
             !pool_can(op->pool, SLUICE_CAP_SHRINK, "make volumes smaller", err))
             return false;
-    } else if (!attachments_permit(op->core, &record, "resize it", err) ||
+    } else if (!attached_permit(op, &record, ATTACHED_GROW, err) ||
                !pool_can(op->pool, SLUICE_CAP_GROW, "make volumes larger", err)) {
         return false;
     }
@@ -219,7 +209,7 @@ bool volume_revert_prepare(struct op *op, struct catalog_txn *txn, struct err *e
                             snapshot.name);
     if (strcmp(snapshot.state, "available") != 0)
         return err_set(err, ERR_STATE, "snapshot %s is %s", snapshot.name, snapshot.state);
-    if (!volume_detached(&record, "revert it", err) ||
+    if (!attached_permit(op, &record, ATTACHED_REVERT, err) ||
         !pool_can(op->pool, SLUICE_CAP_REVERT, "revert volumes", err))
         return false;
     struct volume_revert_params *kept = arena_alloc(&op->arena, sizeof *kept);
@@ -259,11 +249,9 @@ bool volume_delete_prepare(struct op *op, struct catalog_txn *txn, struct err *e
     const struct target_params *params = op->params;
     struct volume_record record;
     uint64_t revision;
-    if (!volume_target(op, params->target, &record, &revision, err))
+    if (!volume_target(op, params->target, &record, &revision, err) ||
+        !attached_permit(op, &record, ATTACHED_DELETE, err))
         return false;
-    if (record.attachments > 0)
-        return err_set(err, ERR_STATE, "volume %s has %u attachments: delete them first",
-                       record.name, record.attachments);
     volume_state(txn, &record, revision, "deleting");
     return true;
 }
@@ -349,12 +337,12 @@ bool volume_unmanage_prepare(struct op *op, struct catalog_txn *txn, struct err 
     struct volume_record record;
     uint64_t revision;
     if (!volume_target(op, params->target, &record, &revision, err) ||
-        !pool_can(op->pool, SLUICE_CAP_ADOPT, "let volumes go", err))
+        !pool_can(op->pool, SLUICE_CAP_ADOPT, "let volumes go", err) ||
+        !attached_permit(op, &record, ATTACHED_UNMANAGE, err))
         return false;
-    if (record.attachments > 0 || record.snapshots > 0)
-        return err_set(err, ERR_STATE,
-                       "volume %s has %u attachments and %u snapshots: delete them first",
-                       record.name, record.attachments, record.snapshots);
+    if (record.snapshots > 0)
+        return err_set(err, ERR_STATE, "volume %s has %u snapshots: delete them first", record.name,
+                       record.snapshots);
     volume_state(txn, &record, revision, "deleting");
     return true;
 }

@@ -7,8 +7,6 @@
 
 #include "core/engine.h"
 
-/* STATE: hosts hold it open; `what` says for what it must be detached. */
-bool volume_detached(const struct volume_record *volume, const char *what, struct err *err);
 /* Rounds a size up to what the pool can make; a violation when it cannot. */
 bool volume_size_fits(struct op *op, uint64_t *size, struct err *err);
 /* Name and labels of a volume that is to be. */

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/uuid.h"
+#include "core/attached.h"
 #include "core/kinds.h"
 #include "core/objects.h"
 #include "core/of_volume.h"
@@ -65,7 +66,7 @@ static bool source_volume(struct op *op, const struct volume_create_params *para
         return err_set(err, ERR_UNSUPPORTED, "volume %s is in another pool", source.name);
     if (strcmp(source.state, "available") != 0)
         return err_set(err, ERR_STATE, "volume %s is %s", source.name, source.state);
-    if (!volume_detached(&source, "copy it", err))
+    if (!attached_permit(op, &source, ATTACHED_COPY, err))
         return false;
     record->source_kind = "volume";
     record->source = source.id;

@@ -75,7 +75,8 @@
     F(T, PAIRS, labels, RECORD_LABELS_MAX, "")                                            \
     F(T, U32, attachments, 0, "how many there are")                                       \
     F(T, TIME, created_at, 0, "")                                                         \
-    F(T, TIME, updated_at, 0, "")
+    F(T, TIME, updated_at, 0, "")                                                         \
+    F(T, TEXT, group, RECORD_NAME_MAX, "whose hosts may share a volume in mode rw-cluster")
 
 #define ATTACHMENT_RECORD_FIELDS(F, T)                        \
     F(T, UUID, id, 0, "")                                     \
@@ -83,7 +84,7 @@
     F(T, UUID, volume, 0, "")                                 \
     F(T, UUID, snapshot, 0, "null: the volume itself")        \
     F(T, UUID, host, 0, "")                                   \
-    F(T, TEXT, mode, 15, "read-only or read-write")           \
+    F(T, TEXT, mode, 15, "as in attached.h")                  \
     F(T, TEXT, state, 15, "attaching, attached, revoking")    \
     F(T, TEXT, protocol, 15, "")                              \
     F(T, PAIRS, connection, 16, "how the host opens it")      \
@@ -92,7 +93,8 @@
     F(T, TIME, updated_at, 0, "")                             \
     F(T, BOOL, served, 0, "by the gateway, over NBD")         \
     F(T, U64, iops_max, 0, "0: no limit")                     \
-    F(T, U64, bytes_s_max, 0, "0: no limit")
+    F(T, U64, bytes_s_max, 0, "0: no limit")                  \
+    F(T, TIME, expires_at, 0, "of rw-migrate; null: it stays")
 
 #define OPERATION_RECORD_FIELDS(F, T)                                               \
     F(T, UUID, id, 0, "")                                                           \
@@ -186,19 +188,22 @@
 #define HOST_CREATE_PARAMS(F, T)                       \
     F(T, TEXT, name, RECORD_NAME_MAX, "")              \
     F(T, PAIRS, identities, RECORD_IDENTITIES_MAX, "") \
-    F(T, PAIRS, labels, RECORD_LABELS_MAX, "")
+    F(T, PAIRS, labels, RECORD_LABELS_MAX, "")         \
+    F(T, TEXT, group, RECORD_NAME_MAX, "empty: none")
 #define HOST_UPDATE_PARAMS(F, T)                                                              \
     PARAMS_TARGET(F, T)                                                                       \
     F(T, PAIRS, identities, RECORD_IDENTITIES_MAX, "those to change; an empty value removes") \
-    F(T, PAIRS, labels, RECORD_LABELS_MAX, "likewise")
+    F(T, PAIRS, labels, RECORD_LABELS_MAX, "likewise")                                        \
+    F(T, TEXT, group, RECORD_NAME_MAX, "empty: as it is; -: none")
 #define ATTACHMENT_CREATE_PARAMS(F, T)                          \
     F(T, TEXT, volume, 600, "")                                 \
     F(T, TEXT, snapshot, 600, "instead of a volume: read-only") \
     F(T, TEXT, host, 300, "")                                   \
-    F(T, TEXT, mode, 15, "read-only or read-write")             \
+    F(T, TEXT, mode, 15, "as in attached.h")                    \
     F(T, TEXT, protocol, 15, "empty: the driver's own; or nbd") \
     F(T, U64, iops_max, 0, "with nbd; 0: no limit")             \
-    F(T, U64, bytes_s_max, 0, "likewise")
+    F(T, U64, bytes_s_max, 0, "likewise")                       \
+    F(T, U32, expires_in_s, 0, "of rw-migrate; 0: EXPIRY_DEFAULT_S")
 #define TOKEN_CREATE_PARAMS(F, T)         \
     F(T, TEXT, name, RECORD_NAME_MAX, "") \
     F(T, TEXT, role, 15, "")

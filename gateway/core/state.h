@@ -8,6 +8,7 @@
 #ifndef SLUICE_CORE_STATE_H
 #define SLUICE_CORE_STATE_H
 
+#include <sys/queue.h>
 #include <uv.h>
 
 #include "catalog/catalog.h"
@@ -19,6 +20,7 @@
 #include "runners/runners.h"
 
 struct engine;
+struct expiring; /* expiry.c */
 struct pools;
 struct drivers;
 struct events;
@@ -50,6 +52,8 @@ struct core {
     void (*on_fatal)(void *owner, const struct err *err);
     void (*on_closed)(void *owner);
     void *owner;
+    LIST_HEAD(, expiring) expiring;
+    uv_timer_t expiry_timer;
     uv_timer_t prune_timer;
     struct key prune_cursors[PRUNE_KINDS]; /* where each was left; length 0: at its end */
 };

@@ -337,15 +337,6 @@ uint32_t exports_count(const struct exports *exports, const struct sluice_uuid *
     return count;
 }
 
-bool exports_serve_volume(const struct exports *exports, const struct sluice_uuid *id,
-                          const struct sluice_uuid *volume_id) {
-    static const struct sluice_uuid itself;
-    CHECK_MAGIC(exports, EXPORTS_MAGIC);
-    const struct export_pool *pool = pool_of(exports, id);
-    const struct export_volume *volume = pool != NULL ? volume_of(pool, volume_id, &itself) : NULL;
-    return volume != NULL && !LIST_EMPTY(&volume->exports);
-}
-
 void exports_figures(const struct exports *exports, struct exports_figures *ret) {
     struct data_process_status status;
     CHECK_MAGIC(exports, EXPORTS_MAGIC);

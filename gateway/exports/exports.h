@@ -111,10 +111,6 @@ bool exports_have_tls(const struct exports *exports);
 /* Those of a pool. */
 uint32_t exports_count(const struct exports *exports, const struct sluice_uuid *pool);
 
-/* Some are of that volume. */
-bool exports_serve_volume(const struct exports *exports, const struct sluice_uuid *pool,
-                          const struct sluice_uuid *volume);
-
 struct exports_figures {
     bool running;    /* there is a sluice-data */
     uint32_t deaths; /* of sluice-data */

@@ -57,7 +57,7 @@ static void test_stop_is_the_reverse_of_start(void **state) {
     assert_string_equal(fake_runners_story(),
                         "+driver base 1.0.0 +driver middle 1.0.0 +driver top 1.0.0 "
                         "+driver mem 1.0.0 -driver mem 1.0.0 +pool p +pool q "
-                        "-pool q -pool p -driver top 1.0.0 -driver middle 1.0.0 "
+                        "-pool p -pool q -driver top 1.0.0 -driver middle 1.0.0 "
                         "-driver base 1.0.0");
 }
 

@@ -56,7 +56,7 @@ static struct {
     char story[STORY_MAX];
 } fake = {.all = {.state = RUNNER_SERVING}};
 
-static const struct wire_pool opened = {
+static struct wire_pool opened = {
     .caps = UINT64_MAX,
     .volume_size_step = 4096,
     .formats = "raw native",
@@ -90,8 +90,12 @@ uint32_t fake_runners_restarts(void) {
 const char *fake_runners_story(void) {
     return fake.story;
 }
+void fake_runners_caps(uint64_t caps) {
+    opened.caps = caps;
+}
 void fake_runners_reset(void) {
     memset(&fake, 0, sizeof fake);
+    opened.caps = UINT64_MAX;
     fake.all.state = RUNNER_SERVING;
 }
 

@@ -50,6 +50,8 @@ const char *fake_runners_version(const char *label); /* of its driver; "" */
 const char *fake_runners_story(void);
 /* The driver tells something. */
 void fake_runners_tell(const char *label, uint32_t event, const char *text);
+/* What every pool can do from here on, SLUICE_CAP_MASK(..); all of it by default. */
+void fake_runners_caps(uint64_t caps);
 void fake_runners_reset(void);
 struct uv_loop_s *fake_runners_loop(struct runners *runners);
 
