@@ -53,7 +53,18 @@ for pool in p r; do
     s volume resize "$pool:disk" --size 128M
     is "$pool: the volume is not resized meanwhile" 4 "$STATUS"
     s snapshot create "$pool:disk" now
-    is "$pool: nor is a snapshot taken" 4 "$STATUS"
+    if [ "$pool" = p ]; then
+        is "$pool: nor is a snapshot taken" 4 "$STATUS"
+    else # it can while clients write
+        is "$pool: a snapshot is taken" available "$(get .state)"
+        check "$pool: and written on" client qemu-io -f raw -c 'write -P 0x33 4k 4k' "$URI"
+        disk=$ATTACHMENT
+        s snapshot attach "$pool:disk@now" h --protocol nbd
+        check "$pool: it has the bytes of then" client qemu-io -r -f raw -c 'read -P 0x5a 4k 1M' "$(get .connection.uri)"
+        s attachment delete "$(get .id)"
+        ATTACHMENT=$disk
+        check "$pool: and the volume those of now" client qemu-io -f raw -c 'read -P 0x33 4k 4k' "$URI"
+    fi
     s volume attach "$pool:disk" h --protocol nbd
     within "$pool: nor attached once more" 1 9 "$STATUS"
     s pool drain "$pool"
