@@ -56,7 +56,7 @@ static bool take_digests(const char *text, struct attachment_ways *ret) {
 bool attachment_ways(const struct core *core, const struct host_record *host,
                      struct attachment_ways *ret, struct err *err) {
     const char *certificate = identity_of(host, "certificate");
-    bool tls = core->exports != NULL && exports_have_tls(core->exports);
+    bool tls = core->options.nbd_listen != NULL && *core->options.nbd_listen != '\0';
     uint64_t uid;
     *ret = (struct attachment_ways){0};
     if (num_parse_u64(identity_of(host, "uid"), &uid) && uid < UINT32_MAX) {

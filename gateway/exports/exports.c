@@ -92,6 +92,10 @@ static void on_begin(void *owner, bool held) {
     reconcile(exports);
 }
 
+static bool has_door(const struct exports *exports) {
+    return exports->door.listen[0] != '\0';
+}
+
 static void close_go_on(struct exports *exports);
 
 static void on_unexported(struct exports *exports, const struct data_unexport *body) {
@@ -190,7 +194,7 @@ static void on_end(void *owner, const struct err *cause) {
         export_gone(export);
     if (exports->closing)
         close_go_on(exports);
-    else if (exports->count > 0 || exports_have_tls(exports))
+    else if (exports->count > 0 || has_door(exports))
         data_process_want(exports->process);
 }
 
@@ -318,11 +322,6 @@ void exports_pool_gone(struct exports *exports, const struct sluice_uuid *id) {
     }
 }
 
-bool exports_have_tls(const struct exports *exports) {
-    CHECK_MAGIC(exports, EXPORTS_MAGIC);
-    return exports->door.listen[0] != '\0';
-}
-
 uint32_t exports_count(const struct exports *exports, const struct sluice_uuid *id) {
     CHECK_MAGIC(exports, EXPORTS_MAGIC);
     const struct export_pool *pool = pool_of(exports, id);
@@ -381,7 +380,7 @@ void exports_recovered(struct exports *exports) {
     CHECK_MAGIC(exports, EXPORTS_MAGIC);
     exports->recovered = true;
     /* A port that is listened on is answered, also when there is nothing to be had there. */
-    if (exports_have_tls(exports))
+    if (has_door(exports))
         data_process_want(exports->process);
     reconcile(exports);
 }

@@ -106,8 +106,6 @@ void exports_pool_down(struct exports *exports, const struct sluice_uuid *pool,
                        const struct err *cause);
 /* The runner has ended and none follows; `runner` is not used any more. */
 void exports_pool_gone(struct exports *exports, const struct sluice_uuid *pool);
-/* TLS is configured; what is wrong with that is said by exports_add. */
-bool exports_have_tls(const struct exports *exports);
 /* Those of a pool. */
 uint32_t exports_count(const struct exports *exports, const struct sluice_uuid *pool);
 

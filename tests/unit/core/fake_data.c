@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fake_data.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -24,6 +25,7 @@ static struct {
     struct data_process *process;
     bool obliging, held, wanted;
     uint32_t said[32];
+    char listens[DATA_ADDRESS_MAX + 1];
     uint64_t generation;
     struct data_volume_open opened;
     struct {
@@ -41,6 +43,9 @@ void fake_data_reset(bool obliging, bool held) {
 }
 uint32_t fake_data_said(enum data_number number) {
     return fake.said[number];
+}
+const char *fake_data_listens(void) {
+    return fake.listens;
 }
 uint64_t fake_data_generation(void) {
     return fake.generation;
@@ -63,6 +68,11 @@ void fake_data_say(enum data_number number, const void *body) {
     for (uint32_t i = 0; i < count; i++)
         fds[i] = dup(STDIN_FILENO);
     fake.process->events->on_message(fake.process->owner, number, body, fds, count);
+}
+
+void fake_data_say_with(enum data_number number, const void *body, int fd) {
+    int copy = dup(fd);
+    fake.process->events->on_message(fake.process->owner, number, body, &copy, 1);
 }
 
 void fake_data_end(void) {
@@ -135,6 +145,9 @@ void data_process_send(struct data_process *process, enum data_number number, co
         fake.later[fake.later_count].ring = *ring;
         fake.later[fake.later_count].number = DATA_RING_MADE;
         fake.later_count += fake.obliging;
+    } else if (number == DATA_LISTEN) {
+        snprintf(fake.listens, sizeof fake.listens, "%s",
+                 ((const struct data_listen *)body)->address);
     } else if (number == DATA_VOLUME_OPEN) {
         fake.opened = *(const struct data_volume_open *)body;
     } else if (number == DATA_UNEXPORT) {

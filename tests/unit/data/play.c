@@ -5,11 +5,13 @@
 #include "play.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -34,28 +36,36 @@ uint64_t play_roll(uint64_t *dice) {
 
 /* ---- the gateway ----------------------------------------------------------------------------- */
 
-static void say(struct play *play, enum data_number number, const void *body, int fd) {
+/* Takes the descriptors. */
+static void say_all(struct play *play, enum data_number number, const void *body, const int *fds,
+                    uint32_t count) {
     struct buf packet;
     buf_init(&packet, WIRE_PACKET_MAX);
     data_encode(number, body, &packet);
     CHECK(!packet.overflow);
     union {
         struct cmsghdr header;
-        uint8_t bytes[CMSG_SPACE(sizeof(int))];
+        uint8_t bytes[CMSG_SPACE(3 * sizeof(int))];
     } ancillary = {0};
+    CHECK(count <= 3);
     struct iovec part = {.iov_base = packet.at, .iov_len = packet.length};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    if (fd >= 0) {
+    if (count > 0) {
         message.msg_control = &ancillary;
-        message.msg_controllen = sizeof ancillary.bytes;
-        ancillary.header = (struct cmsghdr){
-            .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
-        memcpy(CMSG_DATA(&ancillary.header), &fd, sizeof fd);
+        message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+        ancillary.header = (struct cmsghdr){.cmsg_len = CMSG_LEN(count * sizeof(int)),
+                                            .cmsg_level = SOL_SOCKET,
+                                            .cmsg_type = SCM_RIGHTS};
+        memcpy(CMSG_DATA(&ancillary.header), fds, count * sizeof(int));
     }
     CHECK(sendmsg(play->control, &message, MSG_NOSIGNAL) >= 0);
     buf_release(&packet);
-    if (fd >= 0)
-        close(fd);
+    for (uint32_t i = 0; i < count; i++)
+        close(fds[i]);
+}
+
+static void say(struct play *play, enum data_number number, const void *body, int fd) {
+    say_all(play, number, body, &fd, fd >= 0);
 }
 
 /* Waits for one message; others that come first are noted. */
@@ -79,7 +89,7 @@ static void hear(struct play *play, enum data_number wanted, int descriptors[3])
         uint32_t count = 0;
         if (header != NULL) {
             count = (uint32_t)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-            CHECK(count == 3 && wanted == DATA_RING_MADE);
+            CHECK(count == (wanted == DATA_RING_MADE ? 3 : 1) && descriptors != NULL);
             memcpy(descriptors, CMSG_DATA(header), sizeof(int) * count);
         }
         enum data_number number;
@@ -217,7 +227,51 @@ void play_export(struct play *play, const struct data_export *wanted) {
     body.volume = play->volume;
     body.pool = play->pool;
     body.size_bytes = play->size_bytes;
-    say(play, DATA_EXPORT, &body, listen_at(play->path));
+    if (body.uid == PLAY_TLS_ONLY)
+        say(play, DATA_EXPORT_TLS, &body, -1);
+    else
+        say(play, DATA_EXPORT, &body, listen_at(play->path));
+}
+
+static int keep(const void *bytes, size_t length) {
+    int fd = memfd_create("pem", MFD_CLOEXEC);
+    CHECK(fd >= 0 && write(fd, bytes, length) == (ssize_t)length);
+    return fd;
+}
+
+static uint16_t port_of(int fd) {
+    struct sockaddr_in address;
+    socklen_t length = sizeof address;
+    CHECK(getsockname(fd, (struct sockaddr *)&address, &length) == 0);
+    return ntohs(address.sin_port);
+}
+
+uint16_t play_listen(struct play *play, const void *certificate, size_t certificate_size,
+                     const void *key, size_t key_size) {
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    CHECK(fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
+          listen(fd, 1024) == 0);
+    uint16_t port = port_of(fd);
+    int fds[] = {fd, keep(certificate, certificate_size), keep(key, key_size)};
+    struct data_listen body = {.address = "here"};
+    say_all(play, DATA_LISTEN, &body, fds, 3);
+    return port;
+}
+
+void play_unlisten(struct play *play) {
+    say(play, DATA_UNLISTEN, &(struct data_nothing){0}, -1);
+}
+
+uint16_t play_sync(struct play *play) {
+    int fds[3];
+    say(play, DATA_SYNC, &(struct data_sync){.incarnation = 2}, -1);
+    hear(play, DATA_LISTENS, fds);
+    uint16_t port = port_of(fds[0]);
+    close(fds[0]);
+    hear(play, DATA_SYNCED, NULL);
+    return port;
 }
 
 void play_unexport(struct play *play) {

@@ -74,9 +74,17 @@ struct data_export; /* wire/data.h */
 void play_start(struct play *play, uint64_t size_bytes, bool loses);
 void play_start_program(struct play *play, const char *program, uint64_t size_bytes, bool loses);
 void play_stop(struct play *play); /* fails when the loop did not end well */
-/* NULL: as it is by default. Keeps `wanted` members but ids. */
+/* NULL: as it is by default. Keeps `wanted` members but ids. With that uid it has no socket of its
+ * own. */
+#define PLAY_TLS_ONLY UINT32_MAX
 void play_export(struct play *play, const struct data_export *wanted);
 void play_unexport(struct play *play); /* waits for UNEXPORTED */
+/* LISTEN with that certificate and key; returns the port on the loopback. */
+uint16_t play_listen(struct play *play, const void *certificate, size_t certificate_size,
+                     const void *key, size_t key_size);
+void play_unlisten(struct play *play);
+/* SYNC; returns the port of the socket that comes back by LISTENS. */
+uint16_t play_sync(struct play *play);
 void play_ping(struct play *play);
 /* A new runner: RING_WANTED, RING_MADE, VOLUME_OPEN. */
 void play_run(struct play *play, const struct play_script *script);
