@@ -227,14 +227,35 @@ int32_t backing_create(struct pool *pool, struct sluice_call *call, struct disk 
     return SLUICE_OK;
 }
 
+/* The disk's file, for this process alone until it is closed: so what looks at the epoch and then
+ * writes is not overtaken by who raises it. -1: errno says why. */
+static int open_alone(const struct pool *pool, const struct disk *disk) {
+    struct flock alone = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    char name[FILE_NAME_MAX];
+    file_name(&disk->id, ".disk", name);
+    int fd = openat(pool->backing, name, O_RDWR | O_CLOEXEC);
+    if (fd >= 0 && fcntl(fd, F_OFD_SETLKW, &alone) != 0) {
+        int error = errno;
+        close(fd);
+        errno = error;
+        return -1;
+    }
+    return fd;
+}
+
+/* What lies beyond the disk's end was cut off, and must not come back when it grows. */
+static bool cut_tail(int fd, const struct disk *disk) {
+    off_t end = (off_t)(HEADER_BYTES + disk->size_bytes);
+    struct stat seen;
+    return fstat(fd, &seen) == 0 && (seen.st_size <= end || ftruncate(fd, end) == 0);
+}
+
 int32_t backing_update(struct pool *pool, struct sluice_call *call, struct disk *disk) {
     if (pool->backing < 0) {
         return SLUICE_OK;
     }
-    char name[FILE_NAME_MAX];
-    file_name(&disk->id, ".disk", name);
-    int fd = openat(pool->backing, name, O_WRONLY | O_CLOEXEC);
-    bool done = fd >= 0 && write_header(fd, disk);
+    int fd = open_alone(pool, disk);
+    bool done = fd >= 0 && write_header(fd, disk) && cut_tail(fd, disk);
     int error = errno;
     if (fd >= 0) {
         close(fd);
@@ -258,10 +279,13 @@ int32_t backing_flush(struct pool *pool, struct disk *disk) {
     if (pool->backing < 0) {
         return SLUICE_OK;
     }
-    char name[FILE_NAME_MAX];
-    file_name(&disk->id, ".disk", name);
-    int fd = openat(pool->backing, name, O_WRONLY | O_CLOEXEC);
-    bool done = fd >= 0;
+    struct header header;
+    int fd = open_alone(pool, disk);
+    bool done = fd >= 0 && pread(fd, &header, sizeof header, 0) == (ssize_t)sizeof header;
+    if (done && header.epoch > disk->epoch) {
+        close(fd);
+        return SLUICE_STALE; /* another process has it open now, and its bytes stay */
+    }
     for (uint64_t word = 0; done && word < disk->dirty_words; word++) {
         for (unsigned bit = 0; done && disk->dirty[word] != 0; bit++) {
             uint64_t mask = UINT64_C(1) << bit;
@@ -311,7 +335,7 @@ static int32_t load_blocks(struct pool *pool, struct sluice_call *call, int fd, 
 static int32_t load_disk(struct pool *pool, struct sluice_call *call, const char *name) {
     struct header header;
     struct disk *disk = calloc(1, sizeof *disk);
-    int fd = openat(pool->backing, name, O_RDONLY | O_CLOEXEC);
+    int fd = openat(pool->backing, name, O_RDWR | O_CLOEXEC);
     int32_t status = SLUICE_OK;
     if (disk == NULL) {
         status = ram_fail(pool, call, SLUICE_NO_MEMORY, "no memory for what is there");
@@ -332,7 +356,9 @@ static int32_t load_disk(struct pool *pool, struct sluice_call *call, const char
         disk->snapshot = header.snapshot != 0;
         memcpy(disk->name, header.name, sizeof disk->name);
         disk->name[sizeof disk->name - 1] = '\0';
-        status = load_blocks(pool, call, fd, disk);
+        /* Its process may have died between the header and the cut. */
+        status = cut_tail(fd, disk) ? load_blocks(pool, call, fd, disk)
+                                    : fail(pool, call, "cut a disk to its size", errno);
     }
     if (status == SLUICE_OK &&
         !disks_add(disk->snapshot ? &pool->snapshots : &pool->volumes, disk)) {

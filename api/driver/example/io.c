@@ -117,9 +117,22 @@ static void data_write(void *argument, struct sluice_io *io) {
     complete(handle, io, status);
 }
 
-/* Trim and zeroes are one here: both read as zeroes afterwards and whole blocks become holes.
- * Memory has no allocated zeroes to offer, so NO_HOLE is answered by holes: writing there may fail
- * later. */
+/* Zeroes that take their space now, so that writing there cannot fail later. */
+static bool zero_allocated(struct pool *pool, struct disk *disk, const struct sluice_io *io,
+                           bool *ret_full) {
+    static const uint8_t zeroes[BLOCK_BYTES];
+    bool done = true;
+    for (uint64_t at = 0; done && at < io->length;) {
+        uint64_t left = io->length - at;
+        size_t here = (size_t)(left < BLOCK_BYTES ? left : BLOCK_BYTES);
+        done = map_write(&pool->store, &disk->map, io->offset + at, zeroes, here, ret_full);
+        at += here;
+    }
+    return done;
+}
+
+/* Trim and zeroes are one here: both read as zeroes afterwards and whole blocks become holes,
+ * unless NO_HOLE forbids it. */
 static void data_write_zeroes(void *argument, struct sluice_io *io) {
     struct handle *handle = argument;
     struct disk *disk = handle->disk;
@@ -128,8 +141,10 @@ static void data_write_zeroes(void *argument, struct sluice_io *io) {
         status = disk_mark_dirty(handle->pool, disk, io->offset, io->length);
     }
     if (status == SLUICE_OK) {
-        bool full;
-        bool done = map_zero(&handle->pool->store, &disk->map, io->offset, io->length, &full);
+        bool full = false;
+        bool done = io->flags & SLUICE_IO_NO_HOLE
+                        ? zero_allocated(handle->pool, disk, io, &full)
+                        : map_zero(&handle->pool->store, &disk->map, io->offset, io->length, &full);
         status = changed(handle, io, done, full);
     }
     complete(handle, io, status);
