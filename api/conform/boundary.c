@@ -2,7 +2,7 @@
  *
  * boundary.c: see boundary.h.
  */
-#include "boundary.h"
+#include "conform/boundary.h"
 
 #include <dlfcn.h>
 #include <stddef.h>

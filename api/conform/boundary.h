@@ -8,8 +8,8 @@
  *
  * Life cycle: boundary_load, boundary_unload after the driver's stop. Threads: one at a time.
  */
-#ifndef TESTS_BOUNDARY_H
-#define TESTS_BOUNDARY_H
+#ifndef SLUICE_CONFORM_BOUNDARY_H
+#define SLUICE_CONFORM_BOUNDARY_H
 
 #include <stdbool.h>
 

@@ -1,35 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * driver_host.c: see driver_host.h.
+ * host.c: see host.h: services, pools and control calls. Data calls are in host_data.c.
  */
-#include "driver_host.h"
+#include "conform/host.h"
 
-#include <errno.h>
-#include <poll.h>
-#include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
-#include <cmocka.h>
+#define CALLS_MAX 100000  /* answers PENDING of one call: so many slices are a driver that hangs */
+#define RETRY_MOST_MS 200 /* what the gateway waits where a call says nothing */
+#define RETRY_UNSAID_MS 2 /* asking sooner does no harm, and tests are many */
+
+const char *status_name(int32_t status) {
+    switch (status) {
+#define SLUICE_STATUS(name, number, advice, sentence) \
+    case number:                                      \
+        return #name;
+#include <sluice/status.def>
+#undef SLUICE_STATUS
+    default:
+        return NULL;
+    }
+}
 
 /* ---- the services ------------------------------------------------------------------------- */
-
-/* A data call and who waits for it. */
-struct waiting {
-    struct sluice_io io;
-    pthread_mutex_t lock;
-    pthread_cond_t ended;
-    uint32_t completions;
-    int32_t status;
-    uint64_t token;
-};
 
 static void say(const struct sluice_services *services, uint32_t level, const char *text) {
     struct host *host = services->runner;
@@ -51,20 +47,37 @@ static int32_t fail_call(const struct sluice_services *services, struct sluice_c
 static void progress(const struct sluice_services *services, struct sluice_call *call,
                      uint64_t done, uint64_t total) {
     (void)services;
+    if (done != call->done || total != call->total) {
+        call->moved_ms = watch_now_ms();
+    }
     call->done = done;
     call->total = total;
 }
 
+static bool is_ours(const struct host *host, const struct sluice_io *io) {
+    uintptr_t first = (uintptr_t)host->ios;
+    uintptr_t at = (uintptr_t)io;
+    return at >= first && at < first + HOST_IOS_MAX * sizeof *host->ios &&
+           (at - first) % sizeof *host->ios == 0;
+}
+
 static void complete(const struct sluice_services *services, struct sluice_io *io, int32_t status,
                      uint64_t token) {
-    struct waiting *waiting = (struct waiting *)((char *)io - offsetof(struct waiting, io));
-    (void)services;
-    pthread_mutex_lock(&waiting->lock);
-    waiting->completions++;
-    waiting->status = status;
-    waiting->token = token;
-    pthread_cond_signal(&waiting->ended);
-    pthread_mutex_unlock(&waiting->lock);
+    struct host *host = services->runner;
+    struct host_io *own = (struct host_io *)io; /* its first member */
+    pthread_mutex_lock(&host->lock);
+    if (is_ours(host, io) && own->running) {
+        own->running = false;
+        own->status = status;
+        own->token = token;
+    } else {
+        host->wrong++;
+    }
+    pthread_cond_broadcast(&host->ended);
+    pthread_mutex_unlock(&host->lock);
+    if (!host->watches.has_thread) {
+        watches_ring(&host->watches); /* who waits makes turns */
+    }
 }
 
 static void event(const struct sluice_services *services, uint32_t which,
@@ -77,149 +90,38 @@ static void event(const struct sluice_services *services, uint32_t which,
     __atomic_add_fetch(&host->events, 1, __ATOMIC_RELAXED);
 }
 
-/* ---- watches: a thread that polls --------------------------------------------------------- */
-
-struct sluice_watch {
-    int fd;
-    uint32_t ready;
-    uint32_t timeout_ms;
-    uint64_t deadline_ms;
-    sluice_on_ready *on_ready;
-    void *argument;
-    bool ended;
-    struct sluice_watch *next;
-};
-
-static uint64_t now_ms(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-static void begin_time(struct sluice_watch *watch) {
-    watch->deadline_ms = watch->timeout_ms > 0 ? now_ms() + watch->timeout_ms : UINT64_MAX;
-}
-
-static void wake(struct host *host) {
-    assert_int_equal(eventfd_write(host->bell, 1), 0);
-}
-
 static struct sluice_watch *add_watch(const struct sluice_services *services, int fd,
                                       uint32_t ready, uint32_t timeout_ms,
                                       sluice_on_ready *on_ready, void *argument) {
     struct host *host = services->runner;
-    struct sluice_watch *watch = calloc(1, sizeof *watch);
-    assert_non_null(watch);
-    *watch = (struct sluice_watch){.fd = fd,
-                                   .ready = ready,
-                                   .timeout_ms = timeout_ms,
-                                   .on_ready = on_ready,
-                                   .argument = argument};
-    begin_time(watch);
-    pthread_mutex_lock(&host->lock);
-    watch->next = host->watches;
-    host->watches = watch;
-    pthread_mutex_unlock(&host->lock);
-    wake(host);
-    return watch;
+    return watches_add(&host->watches, fd, ready, timeout_ms, on_ready, argument);
 }
 
 static void change_watch(const struct sluice_services *services, struct sluice_watch *watch,
                          uint32_t ready, uint32_t timeout_ms) {
     struct host *host = services->runner;
-    pthread_mutex_lock(&host->lock);
-    watch->ready = ready;
-    watch->timeout_ms = timeout_ms;
-    begin_time(watch);
-    pthread_mutex_unlock(&host->lock);
-    wake(host);
+    watches_change(&host->watches, watch, ready, timeout_ms);
 }
 
 static void end_watch(const struct sluice_services *services, struct sluice_watch *watch) {
     struct host *host = services->runner;
-    pthread_mutex_lock(&host->lock);
-    watch->ended = true; /* the thread frees it */
-    while (host->calling == watch && !pthread_equal(host->thread, pthread_self())) {
-        pthread_cond_wait(&host->returned, &host->lock);
-    }
-    pthread_mutex_unlock(&host->lock);
-    wake(host);
+    watches_remove(&host->watches, watch);
 }
 
-static void free_ended(struct host *host) {
-    for (struct sluice_watch **link = &host->watches; *link != NULL;) {
-        struct sluice_watch *watch = *link;
-        if (!watch->ended) {
-            link = &watch->next;
-            continue;
-        }
-        *link = watch->next;
-        free(watch);
-    }
-}
-
-/* Calls what is ready; the lock is held, but not meanwhile. */
-static void call_watch(struct host *host, struct sluice_watch *watch, short events) {
-    uint32_t ready = ((events & POLLIN) != 0 ? SLUICE_READY_READ : 0) |
-                     ((events & POLLOUT) != 0 ? SLUICE_READY_WRITE : 0);
-    ready &= watch->ready;
-    ready |= (events & (POLLHUP | POLLERR)) != 0 ? SLUICE_READY_HANGUP : 0;
-    ready |= ready == 0 && now_ms() >= watch->deadline_ms ? SLUICE_READY_TIMEOUT : 0;
-    if (watch->ended || ready == 0) {
-        return;
-    }
-    begin_time(watch);
-    host->calling = watch;
-    pthread_mutex_unlock(&host->lock);
-    watch->on_ready(watch->argument, ready);
-    pthread_mutex_lock(&host->lock);
-    host->calling = NULL;
-    pthread_cond_broadcast(&host->returned);
-}
-
-static void *serve_watches(void *argument) {
-    struct host *host = argument;
-    static struct pollfd fds[1 + SLUICE_WATCHES_MAX];
-    static struct sluice_watch *of[1 + SLUICE_WATCHES_MAX];
-    pthread_mutex_lock(&host->lock);
-    while (!host->ending) {
-        free_ended(host);
-        nfds_t count = 1;
-        uint64_t first_ms = UINT64_MAX;
-        fds[0] = (struct pollfd){.fd = host->bell, .events = POLLIN};
-        for (struct sluice_watch *watch = host->watches; watch != NULL; watch = watch->next) {
-            short events = (short)(((watch->ready & SLUICE_READY_READ) != 0 ? POLLIN : 0) |
-                                   ((watch->ready & SLUICE_READY_WRITE) != 0 ? POLLOUT : 0));
-            of[count] = watch;
-            fds[count++] = (struct pollfd){.fd = watch->fd, .events = events};
-            first_ms = watch->deadline_ms < first_ms ? watch->deadline_ms : first_ms;
-        }
-        uint64_t now = now_ms();
-        int wait_ms = first_ms == UINT64_MAX ? -1 : first_ms <= now ? 0 : (int)(first_ms - now);
-        pthread_mutex_unlock(&host->lock);
-        poll(fds, count, wait_ms);
-        eventfd_t bell;
-        if ((fds[0].revents & POLLIN) != 0) {
-            assert_int_equal(eventfd_read(host->bell, &bell), 0);
-        }
-        pthread_mutex_lock(&host->lock);
-        for (nfds_t i = 1; i < count; i++) {
-            call_watch(host, of[i], fds[i].revents);
-        }
-    }
-    free_ended(host);
-    pthread_mutex_unlock(&host->lock);
-    return NULL;
-}
-
-void host_start(struct host *host, const char *library) {
+void host_begin(struct host *host, const char *library, struct watch *watch, uint32_t deadline_s) {
     char why[SLUICE_TEXT_MAX];
     struct sluice_call call = {.status = SLUICE_OK};
-    struct sluice_properties none = {NULL, 0};
+    const struct sluice_properties none = {NULL, 0};
     memset(host, 0, sizeof *host);
-    if (!boundary_load(library, &host->boundary, why)) {
-        fail_msg("%s: %s", library, why);
-    }
+    host->watch = watch;
+    host->deadline_s = deadline_s;
+    host->ios = calloc(HOST_IOS_MAX, sizeof *host->ios);
+    EXPECT(LOAD, host->ios != NULL, "there is no memory for the kit itself");
+    pthread_mutex_init(&host->lock, NULL);
+    pthread_cond_init(&host->ended, NULL);
+    watch_begin(watch, "sluice_driver");
+    EXPECT(LOAD, boundary_load(library, &host->boundary, why), "%s: %s", library, why);
+    watch_end(watch);
     host->services = (struct sluice_services){
         .size = sizeof host->services,
         .version = SLUICE_ABI,
@@ -233,29 +135,54 @@ void host_start(struct host *host, const char *library) {
         .watch_change = change_watch,
         .unwatch = end_watch,
     };
-    host->bell = eventfd(0, EFD_CLOEXEC);
-    pthread_mutex_init(&host->lock, NULL);
-    pthread_cond_init(&host->returned, NULL);
-    assert_int_equal(pthread_create(&host->thread, NULL, serve_watches, host), 0);
-    assert_int_equal(host->boundary.driver.start(&host->services, &call, &none, &host->driver),
-                     SLUICE_OK);
+    bool served =
+        watches_open(&host->watches) &&
+        (host->boundary.driver.threads == SLUICE_THREADS_LOOP || watches_serve(&host->watches));
+    EXPECT(LOAD, served, "the kit itself gets no thread or no descriptor");
+    watch_begin(watch, "start");
+    int32_t status = host->boundary.driver.start(&host->services, &call, &none, &host->driver);
+    watch_end(watch);
+    EXPECT(START, status == SLUICE_OK, "start answered %d (\"%s\")", status, call.text);
 }
 
-void host_stop(struct host *host) {
-    host->boundary.driver.stop(host->driver);
+void host_pause(struct host *host, uint32_t wait_ms) {
+    uint64_t until_ms = watch_now_ms() + wait_ms;
+    if (host->watches.has_thread) {
+        usleep(1000 * wait_ms);
+        return;
+    }
+    for (uint64_t now_ms = until_ms - wait_ms; now_ms <= until_ms; now_ms = watch_now_ms()) {
+        watches_turn(&host->watches, (int)(until_ms - now_ms));
+        if (now_ms == until_ms) {
+            return;
+        }
+    }
+}
+
+void host_check(struct host *host) {
     pthread_mutex_lock(&host->lock);
-    host->ending = true;
+    uint32_t wrong = host->wrong;
     pthread_mutex_unlock(&host->lock);
-    wake(host);
-    pthread_join(host->thread, NULL);
-    assert_null(host->watches);
-    pthread_cond_destroy(&host->returned);
-    pthread_mutex_destroy(&host->lock);
-    close(host->bell);
+    EXPECT(COMPLETE, wrong == 0, "complete() was called %u times for calls that were not under way",
+           wrong);
+}
+
+void host_end(struct host *host) {
+    watch_begin(host->watch, "stop");
+    host->boundary.driver.stop(host->driver);
+    watch_end(host->watch);
+    host_check(host);
+    uint32_t left = watches_close(&host->watches);
+    EXPECT(WATCHES, left == 0, "after stop %u descriptors are still watched", left);
     boundary_unload(&host->boundary);
+    pthread_cond_destroy(&host->ended);
+    pthread_mutex_destroy(&host->lock);
+    free(host->ios);
 }
 
 /* ---- pools and control calls -------------------------------------------------------------- */
+
+#define ID_FIXED 12 /* bytes of an id that are the same in all of them */
 
 struct sluice_uuid host_id(uint32_t number) {
     struct sluice_uuid id = {{0x01, 0x93, 0, 0, 0, 0, 0x70, 0, 0x80}};
@@ -265,57 +192,144 @@ struct sluice_uuid host_id(uint32_t number) {
     return id;
 }
 
-struct sluice_call *host_call(struct host_pool *pool) {
-    pool->call = (struct sluice_call){.status = SLUICE_OK};
+bool host_is_id(const struct sluice_uuid *id) {
+    const struct sluice_uuid one = host_id(0);
+    return memcmp(id, &one, ID_FIXED) == 0;
+}
+
+struct sluice_call *host_call(struct host_pool *pool, const char *name) {
+    pool->call = (struct sluice_call){.status = SLUICE_OK, .moved_ms = watch_now_ms()};
+    pool->asked = name;
     return &pool->call;
 }
 
-int32_t host_open(struct host_pool *pool, struct host *host, const struct sluice_uuid *id,
-                  uint32_t flags, const struct host_property *bag) {
-    struct sluice_property properties[HOST_PROPERTIES_MAX];
-    struct sluice_properties all = {properties, 0};
-    for (; bag != NULL && bag->name != NULL && all.count < HOST_PROPERTIES_MAX; bag++) {
-        properties[all.count++] = (struct sluice_property){
-            .name = bag->name,
-            .text = bag->text,
-            .integer = bag->number,
-            .kind = bag->text != NULL ? SLUICE_PROPERTY_STRING : SLUICE_PROPERTY_NUMBER,
-        };
+void host_enter(struct host_pool *pool) {
+    if (pool->asked != NULL) {
+        watch_begin(pool->host->watch, pool->asked);
     }
-    struct sluice_pool_open args = {
-        .size = sizeof args,
-        .flags = flags,
-        .pool = *id,
-        .gateway = host_id(1000000),
-        .name = "test",
-        .properties = &all,
-    };
-    *pool = (struct host_pool){
-        .host = host, .table = &host->boundary.storage, .limits.size = sizeof pool->limits};
-    return pool->table->pool_open(host->driver, &pool->call, &args, &pool->limits, &pool->pool);
 }
 
-void host_close(struct host_pool *pool) {
-    pool->table->pool_close(pool->pool);
-    pool->pool = NULL;
+/* What holds for every answer. */
+static void judge(const struct host_pool *pool, int32_t status) {
+    EXPECT(STATUS, status_name(status) != NULL, "%s answered %d", pool->asked, status);
+    if (status != SLUICE_OK) {
+        EXPECT(TEXT, pool->call.text[0] != '\0', "%s answered %s and did not say why", pool->asked,
+               status_name(status));
+    }
 }
 
-bool host_goes_on(struct host_pool *pool, int32_t status) {
+bool host_goes_on(struct host_pool *pool, int32_t status, uint32_t retry_after_ms) {
+    const char *name = pool->asked != NULL ? pool->asked : "the call";
+    if (pool->asked != NULL) {
+        watch_end(pool->host->watch);
+    }
     if (status != SLUICE_PENDING) {
+        if (pool->asked != NULL) {
+            judge(pool, status);
+        }
         return false;
     }
-    /* Each answer is a slice of work or a wait of the driver's; so many are a driver that hangs. */
-    if (++pool->call.pending > 100000) {
-        fail_msg("PENDING without end");
+    uint64_t still_ms = watch_now_ms() - pool->call.moved_ms;
+    EXPECT(PROGRESS,
+           ++pool->call.pending < CALLS_MAX && still_ms < UINT64_C(1000) * pool->host->deadline_s,
+           "%s answered PENDING %u times, for %llu s without progress", name, pool->call.pending,
+           (unsigned long long)(still_ms / 1000));
+    uint32_t wait_ms = retry_after_ms < RETRY_MOST_MS ? retry_after_ms : RETRY_MOST_MS;
+    if (pool->asked != NULL) {
+        host_pause(pool->host, wait_ms);
     }
     return true;
 }
 
-static int32_t create(struct host_pool *pool, const struct sluice_volume_create *args,
-                      struct sluice_volume *ret) {
+int32_t host_open_pool(struct host_pool *pool, struct host *host, const struct sluice_uuid *id,
+                       uint32_t flags, const struct sluice_properties *properties) {
     int32_t status;
+    const struct sluice_pool_open args = {
+        .size = sizeof args,
+        .flags = flags,
+        .pool = *id,
+        .gateway = host_id(1000000),
+        .name = "conform",
+        .properties = properties,
+    };
+    *pool = (struct host_pool){
+        .host = host, .table = &host->boundary.storage, .limits.size = sizeof pool->limits};
+    HOST_ASK_AS(
+        pool, "pool_open", status, RETRY_UNSAID_MS,
+        pool->table->pool_open(host->driver, &pool->call, &args, &pool->limits, &pool->pool));
+    return status;
+}
+
+void host_close(struct host_pool *pool) {
+    watch_begin(pool->host->watch, "pool_close");
+    pool->table->pool_close(pool->pool);
+    watch_end(pool->host->watch);
+    pool->pool = NULL;
+}
+
+int32_t host_stat(struct host_pool *pool, struct sluice_capacity *ret) {
+    int32_t status;
+    *ret = (struct sluice_capacity){.size = sizeof *ret};
+    HOST_ASK_AS(pool, "pool_stat", status, RETRY_UNSAID_MS,
+                pool->table->pool_stat(pool->pool, &pool->call, ret));
+    return status;
+}
+
+int32_t host_probe(struct host_pool *pool) {
+    int32_t status;
+    HOST_ASK_AS(pool, "pool_probe", status, RETRY_UNSAID_MS,
+                pool->table->pool_probe(pool->pool, &pool->call));
+    return status;
+}
+
+int32_t host_release(struct host_pool *pool) {
+    int32_t status;
+    HOST_ASK_AS(pool, "pool_release", status, RETRY_UNSAID_MS,
+                pool->table->pool_release(pool->pool, &pool->call));
+    return status;
+}
+
+/* ---- volumes ------------------------------------------------------------------------------ */
+
+/* A result as the gateway hands it over: zero but for its size. */
+static void clear_volume(struct sluice_volume *ret) {
+    memset(ret, 0, sizeof *ret);
     ret->size = sizeof *ret;
-    HOST_ASK(pool, status, pool->table->volume_create(pool->pool, &pool->call, args, ret));
+}
+
+static void check_volume(const struct host_pool *pool, const struct sluice_volume *told,
+                         const struct sluice_uuid *id) {
+    EXPECT(RESULT, told->size == sizeof *told, "%s changed its result's size to %u", pool->asked,
+           told->size);
+    EXPECT(RESULT, memcmp(&told->volume, id, sizeof *id) == 0,
+           "%s answered OK, but its result tells another id", pool->asked);
+    EXPECT(RESULT, memchr(told->name, '\0', sizeof told->name) != NULL, "%s: the name has no end",
+           pool->asked);
+    EXPECT(RESULT, told->format[0] != '\0' && memchr(told->format, '\0', sizeof told->format),
+           "%s: the result tells no format", pool->asked);
+}
+
+int32_t host_create_as(struct host_pool *pool, const struct sluice_volume_create *args,
+                       struct sluice_volume *ret) {
+    int32_t status;
+    clear_volume(ret);
+    watch_add(pool->host->watch, WATCH_VOLUME, &args->volume, &args->volume);
+    HOST_ASK_AS(pool, "volume_create", status, ret->retry_after_ms,
+                pool->table->volume_create(pool->pool, &pool->call, args, ret));
+    if (status == SLUICE_OK) {
+        check_volume(pool, ret, &args->volume);
+    }
+    return status;
+}
+
+int32_t host_create_once(struct host_pool *pool, const struct sluice_volume_create *args,
+                         struct sluice_volume *ret) {
+    clear_volume(ret);
+    watch_add(pool->host->watch, WATCH_VOLUME, &args->volume, &args->volume);
+    host_call(pool, "volume_create");
+    host_enter(pool);
+    int32_t status = pool->table->volume_create(pool->pool, &pool->call, args, ret);
+    host_goes_on(pool, status, 0);
     return status;
 }
 
@@ -329,7 +343,7 @@ int32_t host_create(struct host_pool *pool, const struct sluice_uuid *volume, co
         .name = name,
         .format = "raw",
     };
-    return create(pool, &args, ret);
+    return host_create_as(pool, &args, ret);
 }
 
 int32_t host_clone(struct host_pool *pool, const struct sluice_uuid *volume, const char *name,
@@ -345,7 +359,7 @@ int32_t host_clone(struct host_pool *pool, const struct sluice_uuid *volume, con
         .name = name,
         .format = "raw",
     };
-    return create(pool, &args, ret);
+    return host_create_as(pool, &args, ret);
 }
 
 int32_t host_copy(struct host_pool *pool, const struct sluice_uuid *volume, const char *name,
@@ -359,16 +373,46 @@ int32_t host_copy(struct host_pool *pool, const struct sluice_uuid *volume, cons
         .name = name,
         .format = "raw",
     };
-    return create(pool, &args, ret);
+    return host_create_as(pool, &args, ret);
 }
 
-int32_t host_snapshot(struct host_pool *pool, const struct sluice_uuid *volume,
-                      const struct sluice_uuid *snapshot, const char *name,
-                      struct sluice_snapshot *ret) {
+int32_t host_delete(struct host_pool *pool, const struct sluice_uuid *volume) {
     int32_t status;
-    ret->size = sizeof *ret;
-    HOST_ASK(pool, status,
-             pool->table->snapshot_create(pool->pool, &pool->call, volume, snapshot, name, ret));
+    HOST_ASK_AS(pool, "volume_delete", status, RETRY_UNSAID_MS,
+                pool->table->volume_delete(pool->pool, &pool->call, volume));
+    return status;
+}
+
+int32_t host_get(struct host_pool *pool, const struct sluice_uuid *volume,
+                 struct sluice_volume *ret) {
+    int32_t status;
+    clear_volume(ret);
+    HOST_ASK_AS(pool, "volume_get", status, ret->retry_after_ms,
+                pool->table->volume_get(pool->pool, &pool->call, volume, ret));
+    if (status == SLUICE_OK) {
+        check_volume(pool, ret, volume);
+    }
+    return status;
+}
+
+int32_t host_list(struct host_pool *pool, struct sluice_list *list) {
+    int32_t status;
+    HOST_ASK_AS(pool, "volume_list", status, RETRY_UNSAID_MS,
+                pool->table->volume_list(pool->pool, &pool->call, list));
+    EXPECT(LIST, status != SLUICE_OK || list->count <= list->capacity,
+           "volume_list tells %u entries where %u have room", list->count, list->capacity);
+    return status;
+}
+
+int32_t host_resize(struct host_pool *pool, const struct sluice_uuid *volume, uint64_t size_bytes,
+                    struct sluice_volume *ret) {
+    int32_t status;
+    clear_volume(ret);
+    HOST_ASK_AS(pool, "volume_resize", status, ret->retry_after_ms,
+                pool->table->volume_resize(pool->pool, &pool->call, volume, size_bytes, ret));
+    if (status == SLUICE_OK) {
+        check_volume(pool, ret, volume);
+    }
     return status;
 }
 
@@ -376,100 +420,117 @@ int32_t host_revert(struct host_pool *pool, const struct sluice_uuid *volume,
                     const struct sluice_uuid *snapshot, const struct sluice_uuid *operation,
                     struct sluice_volume *ret) {
     int32_t status;
+    clear_volume(ret);
+    HOST_ASK_AS(
+        pool, "volume_revert", status, ret->retry_after_ms,
+        pool->table->volume_revert(pool->pool, &pool->call, volume, snapshot, operation, ret));
+    if (status == SLUICE_OK) {
+        check_volume(pool, ret, volume);
+    }
+    return status;
+}
+
+int32_t host_adopt(struct host_pool *pool, const struct sluice_uuid *volume, const char *reference,
+                   const char *name, struct sluice_volume *ret) {
+    int32_t status;
+    clear_volume(ret);
+    watch_add(pool->host->watch, WATCH_VOLUME, volume, volume);
+    HOST_ASK_AS(pool, "volume_adopt", status, ret->retry_after_ms,
+                pool->table->volume_adopt(pool->pool, &pool->call, volume, reference, name, ret));
+    if (status == SLUICE_OK) {
+        check_volume(pool, ret, volume);
+    }
+    return status;
+}
+
+int32_t host_unmanage(struct host_pool *pool, const struct sluice_uuid *volume,
+                      char *ret_reference) {
+    int32_t status;
+    memset(ret_reference, 0, SLUICE_PATH_MAX);
+    HOST_ASK_AS(pool, "volume_unmanage", status, RETRY_UNSAID_MS,
+                pool->table->volume_unmanage(pool->pool, &pool->call, volume, ret_reference));
+    return status;
+}
+
+/* ---- snapshots ---------------------------------------------------------------------------- */
+
+static void clear_snapshot(struct sluice_snapshot *ret) {
+    memset(ret, 0, sizeof *ret);
     ret->size = sizeof *ret;
-    HOST_ASK(pool, status,
-             pool->table->volume_revert(pool->pool, &pool->call, volume, snapshot, operation, ret));
+}
+
+static void check_snapshot(const struct host_pool *pool, const struct sluice_snapshot *told,
+                           const struct sluice_uuid *volume, const struct sluice_uuid *id) {
+    EXPECT(RESULT, told->size == sizeof *told, "%s changed its result's size to %u", pool->asked,
+           told->size);
+    EXPECT(RESULT,
+           memcmp(&told->snapshot, id, sizeof *id) == 0 &&
+               memcmp(&told->volume, volume, sizeof *volume) == 0,
+           "%s answered OK, but its result tells another id or volume", pool->asked);
+    EXPECT(RESULT, memchr(told->name, '\0', sizeof told->name) != NULL, "%s: the name has no end",
+           pool->asked);
+}
+
+int32_t host_snapshot(struct host_pool *pool, const struct sluice_uuid *volume,
+                      const struct sluice_uuid *snapshot, const char *name,
+                      struct sluice_snapshot *ret) {
+    int32_t status;
+    clear_snapshot(ret);
+    watch_add(pool->host->watch, WATCH_SNAPSHOT, volume, snapshot);
+    HOST_ASK_AS(pool, "snapshot_create", status, ret->retry_after_ms,
+                pool->table->snapshot_create(pool->pool, &pool->call, volume, snapshot, name, ret));
+    if (status == SLUICE_OK) {
+        check_snapshot(pool, ret, volume, snapshot);
+    }
     return status;
 }
 
-/* ---- data --------------------------------------------------------------------------------- */
-
-int32_t host_data_open(struct host_data *data, struct host_pool *pool,
-                       const struct sluice_uuid *volume, const struct sluice_uuid *snapshot,
-                       uint64_t epoch, bool read_only) {
-    struct sluice_data_open args = {
-        .size = sizeof args,
-        .read_only = read_only,
-        .volume = *volume,
-        .epoch = epoch,
-    };
-    if (snapshot != NULL) {
-        args.snapshot = *snapshot;
-    }
-    *data = (struct host_data){.pool = pool, .opened.size = sizeof data->opened};
-    return pool->table->data_open(pool->pool, host_call(pool), &args, &data->opened);
-}
-
-void host_data_close(struct host_data *data) {
-    data->pool->table->data_close(data->opened.handle);
-    data->opened.handle = NULL;
-}
-
-typedef void data_call(void *handle, struct sluice_io *io);
-
-/* Makes the call and waits; *io comes back as the driver left it. */
-static int32_t run(struct host_data *data, data_call *call, struct sluice_io *io) {
-    struct waiting waiting = {
-        .io = *io, .lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER};
-    struct timespec deadline;
-    waiting.io.size = sizeof waiting.io;
-    clock_gettime(CLOCK_REALTIME, &deadline);
-    deadline.tv_sec += HOST_DEADLINE_S;
-    call(data->opened.handle, &waiting.io);
-    pthread_mutex_lock(&waiting.lock);
-    int late = 0;
-    while (waiting.completions == 0 && late == 0) {
-        late = pthread_cond_timedwait(&waiting.ended, &waiting.lock, &deadline);
-    }
-    pthread_mutex_unlock(&waiting.lock);
-    if (waiting.completions != 1) {
-        fail_msg("a data call was completed %u times", waiting.completions);
-    }
-    pthread_cond_destroy(&waiting.ended);
-    pthread_mutex_destroy(&waiting.lock);
-    __atomic_store_n(&data->token, waiting.token, __ATOMIC_RELAXED); /* several threads may run */
-    *io = waiting.io;
-    return waiting.status;
-}
-
-int32_t host_read(struct host_data *data, uint64_t offset, void *ret_bytes, uint64_t length) {
-    struct sluice_io io = {.offset = offset, .length = length, .buffer = ret_bytes};
-    return run(data, data->pool->table->data_read, &io);
-}
-
-int32_t host_write(struct host_data *data, uint64_t offset, const void *bytes, uint64_t length,
-                   uint32_t flags) {
-    /* A copy, because a driver may only read what it is given but the member is not const. */
-    void *payload = malloc(length > 0 ? length : 1);
-    assert_non_null(payload);
-    memcpy(payload, bytes, length);
-    struct sluice_io io = {.flags = flags, .offset = offset, .length = length, .buffer = payload};
-    int32_t status = run(data, data->pool->table->data_write, &io);
-    assert_memory_equal(payload, bytes, length);
-    free(payload);
+int32_t host_snapshot_delete(struct host_pool *pool, const struct sluice_uuid *volume,
+                             const struct sluice_uuid *snapshot) {
+    int32_t status;
+    HOST_ASK_AS(pool, "snapshot_delete", status, RETRY_UNSAID_MS,
+                pool->table->snapshot_delete(pool->pool, &pool->call, volume, snapshot));
     return status;
 }
 
-int32_t host_zero(struct host_data *data, uint64_t offset, uint64_t length, uint32_t flags) {
-    struct sluice_io io = {.flags = flags, .offset = offset, .length = length};
-    return run(data, data->pool->table->data_write_zeroes, &io);
+int32_t host_snapshot_get(struct host_pool *pool, const struct sluice_uuid *volume,
+                          const struct sluice_uuid *snapshot, struct sluice_snapshot *ret) {
+    int32_t status;
+    clear_snapshot(ret);
+    HOST_ASK_AS(pool, "snapshot_get", status, ret->retry_after_ms,
+                pool->table->snapshot_get(pool->pool, &pool->call, volume, snapshot, ret));
+    if (status == SLUICE_OK) {
+        check_snapshot(pool, ret, volume, snapshot);
+    }
+    return status;
 }
 
-int32_t host_trim(struct host_data *data, uint64_t offset, uint64_t length) {
-    struct sluice_io io = {.offset = offset, .length = length};
-    return run(data, data->pool->table->data_trim, &io);
+int32_t host_snapshot_list(struct host_pool *pool, struct sluice_list *list) {
+    int32_t status;
+    HOST_ASK_AS(pool, "snapshot_list", status, RETRY_UNSAID_MS,
+                pool->table->snapshot_list(pool->pool, &pool->call, list));
+    EXPECT(LIST, status != SLUICE_OK || list->count <= list->capacity,
+           "snapshot_list tells %u entries where %u have room", list->count, list->capacity);
+    return status;
 }
 
-int32_t host_flush(struct host_data *data) {
-    struct sluice_io io = {.offset = 0};
-    return run(data, data->pool->table->data_flush, &io);
+/* ---- access ------------------------------------------------------------------------------- */
+
+int32_t host_grant(struct host_pool *pool, const struct sluice_access_grant *args,
+                   struct sluice_connection *ret) {
+    int32_t status;
+    memset(ret, 0, sizeof *ret);
+    ret->size = sizeof *ret;
+    watch_add(pool->host->watch, WATCH_GRANT, &args->volume, &args->attachment);
+    HOST_ASK_AS(pool, "access_grant", status, ret->retry_after_ms,
+                pool->table->access_grant(pool->pool, &pool->call, args, ret));
+    return status;
 }
 
-int32_t host_extents(struct host_data *data, uint64_t offset, uint64_t length,
-                     struct sluice_extent *ret_extents, uint32_t capacity, uint32_t *ret_count) {
-    struct sluice_io io = {
-        .offset = offset, .length = length, .extents = ret_extents, .extents_capacity = capacity};
-    int32_t status = run(data, data->pool->table->data_extents, &io);
-    *ret_count = io.extents_count;
+int32_t host_revoke(struct host_pool *pool, const struct sluice_uuid *attachment,
+                    const struct sluice_uuid *volume) {
+    int32_t status;
+    HOST_ASK_AS(pool, "access_revoke", status, RETRY_UNSAID_MS,
+                pool->table->access_revoke(pool->pool, &pool->call, attachment, volume));
     return status;
 }

@@ -1,307 +1,54 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * model.c: see model.h.
+ * model.c: see model.h: the operations. Comparing is in model_compare.c.
+ *
+ * An operation is planned (what to do, from the random numbers), asked (of the driver, any number
+ * of times) and applied (to the model). Applying may be cut short by a kill and is then done again,
+ * so it depends on nothing that it changes.
  */
-#include "model.h"
+#include "conform/model.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "conform/model_parts.h"
 
-#define VOLUMES_MAX 6
-#define SNAPSHOTS_MAX 10
-#define UNIT UINT64_C(512)
-#define SIZE_MOST (UNIT * 1024)
+#define SIZES 1024       /* different sizes of volumes, where the step is small */
+#define GROW_UNITS_MAX 8 /* how much larger than its source a clone may be */
+#define COMPARE_EVERY 16 /* steps of model_run */
 
-struct thing {
-    bool there;
-    struct sluice_uuid id;
-    struct sluice_uuid volume; /* of a snapshot */
-    uint64_t size;
-    char name[32];
-    uint8_t *bytes; /* SIZE_MOST, zero beyond size */
-};
+static bool has(const struct model *model, enum sluice_cap cap) {
+    return (model->limits.caps >> cap & 1) != 0;
+}
 
-struct model {
-    struct host_pool *pool;
-    struct rng *rng;
-    uint32_t next_id;
-    uint64_t epoch;
-    struct thing volumes[VOLUMES_MAX];
-    struct thing snapshots[SNAPSHOTS_MAX];
-};
+uint64_t model_window(uint64_t size) {
+    return size < MODEL_BYTES ? size : MODEL_BYTES;
+}
 
-static struct thing *pick(struct model *model, struct thing *things, uint32_t count, bool there) {
-    uint32_t from = (uint32_t)rng_below(model->rng, count);
+/* A place that is taken or free, or `count` when there is none. */
+static uint32_t pick(struct model *model, const struct model_thing *things, uint32_t count,
+                     bool there) {
+    uint32_t from = (uint32_t)rng_below(&model->rng, count);
     for (uint32_t i = 0; i < count; i++) {
-        struct thing *thing = &things[(from + i) % count];
-        if (thing->there == there) {
-            return thing;
+        if (things[(from + i) % count].there == there) {
+            return (from + i) % count;
         }
     }
-    return NULL;
+    return count;
 }
 
-static uint64_t some_size(struct model *model) {
-    return UNIT * (1 + rng_below(model->rng, SIZE_MOST / UNIT));
+static bool pick_volume(struct model *model, bool there, uint32_t *ret) {
+    *ret = pick(model, model->volumes, MODEL_VOLUMES, there);
+    return *ret < MODEL_VOLUMES;
 }
 
-static void set(struct model *model, struct thing *thing, const struct thing *from, uint64_t size) {
-    thing->there = true;
-    thing->size = size;
-    memset(thing->bytes, 0, SIZE_MOST);
-    if (from != NULL) {
-        memcpy(thing->bytes, from->bytes, from->size);
-    }
-    snprintf(thing->name, sizeof thing->name, "thing %u", model->next_id);
+static bool pick_snapshot(struct model *model, bool there, uint32_t *ret) {
+    *ret = pick(model, model->snapshots, MODEL_SNAPSHOTS, there);
+    return *ret < MODEL_SNAPSHOTS;
 }
 
-static void compare_bytes(struct model *model, const struct thing *volume,
-                          const struct thing *snapshot) {
-    const struct thing *thing = snapshot != NULL ? snapshot : volume;
-    struct host_data data;
-    uint8_t *bytes = malloc(SIZE_MOST);
-    assert_non_null(bytes);
-    assert_int_equal(host_data_open(&data, model->pool,
-                                    snapshot != NULL ? &snapshot->volume : &volume->id,
-                                    snapshot != NULL ? &snapshot->id : NULL, model->epoch, true),
-                     SLUICE_OK);
-    assert_int_equal(data.opened.size_bytes, thing->size);
-    assert_int_equal(host_read(&data, 0, bytes, thing->size), SLUICE_OK);
-    assert_memory_equal(bytes, thing->bytes, thing->size);
-    assert_int_equal(host_read(&data, thing->size, bytes, 1), SLUICE_INVALID);
-    host_data_close(&data);
-    free(bytes);
-}
-
-/* ---- operations: each does nothing where it cannot be done just now ------------------------- */
-
-static bool do_create(struct model *model) {
-    struct thing *volume = pick(model, model->volumes, VOLUMES_MAX, false);
-    struct sluice_volume told;
-    if (volume == NULL) {
-        return false;
-    }
-    volume->id = host_id(++model->next_id);
-    set(model, volume, NULL, some_size(model));
-    for (int twice = 0; twice < 2; twice++) {
-        assert_int_equal(host_create(model->pool, &volume->id, volume->name, volume->size, &told),
-                         SLUICE_OK);
-        assert_int_equal(told.size_bytes, volume->size);
-        assert_string_equal(told.name, volume->name);
-    }
-    assert_int_equal(
-        host_create(model->pool, &volume->id, volume->name, volume->size + UNIT, &told),
-        SLUICE_EXISTS);
-    return true;
-}
-
-static bool do_clone(struct model *model) {
-    struct thing *volume = pick(model, model->volumes, VOLUMES_MAX, false);
-    struct thing *snapshot = pick(model, model->snapshots, SNAPSHOTS_MAX, true);
-    struct sluice_volume told;
-    if (volume == NULL || snapshot == NULL) {
-        return false;
-    }
-    uint64_t size = snapshot->size + UNIT * rng_below(model->rng, 8);
-    size = size > SIZE_MOST ? SIZE_MOST : size;
-    volume->id = host_id(++model->next_id);
-    set(model, volume, snapshot, size);
-    assert_int_equal(host_clone(model->pool, &volume->id, volume->name, size, &snapshot->volume,
-                                &snapshot->id, &told),
-                     SLUICE_OK);
-    compare_bytes(model, volume, NULL);
-    return true;
-}
-
-static bool do_copy(struct model *model) {
-    struct thing *volume = pick(model, model->volumes, VOLUMES_MAX, false);
-    struct thing *from = pick(model, model->volumes, VOLUMES_MAX, true);
-    struct sluice_volume told;
-    if (volume == NULL || from == NULL) {
-        return false;
-    }
-    volume->id = host_id(++model->next_id);
-    set(model, volume, from, from->size);
-    if (from->size > UNIT) {
-        assert_int_equal(
-            host_copy(model->pool, &volume->id, volume->name, from->size - UNIT, &from->id, &told),
-            SLUICE_INVALID);
-    }
-    assert_int_equal(
-        host_copy(model->pool, &volume->id, volume->name, from->size, &from->id, &told), SLUICE_OK);
-    compare_bytes(model, volume, NULL);
-    return true;
-}
-
-static bool do_snapshot(struct model *model) {
-    struct thing *snapshot = pick(model, model->snapshots, SNAPSHOTS_MAX, false);
-    struct thing *volume = pick(model, model->volumes, VOLUMES_MAX, true);
-    struct sluice_snapshot told;
-    if (volume == NULL || snapshot == NULL) {
-        return false;
-    }
-    snapshot->id = host_id(++model->next_id);
-    snapshot->volume = volume->id;
-    set(model, snapshot, volume, volume->size);
-    for (int twice = 0; twice < 2; twice++) {
-        assert_int_equal(
-            host_snapshot(model->pool, &volume->id, &snapshot->id, snapshot->name, &told),
-            SLUICE_OK);
-        assert_int_equal(told.size_bytes, snapshot->size);
-        assert_string_equal(told.name, snapshot->name);
-    }
-    return true;
-}
-
-static bool do_delete(struct model *model) {
-    struct thing *volume = pick(model, model->volumes, VOLUMES_MAX, true);
-    struct sluice_volume told = {.size = sizeof told};
-    const struct sluice_storage *table = model->pool->table;
-    if (volume == NULL) {
-        return false;
-    }
-    for (int twice = 0; twice < 2; twice++) {
-        assert_int_equal(
-            table->volume_delete(model->pool->pool, HOST_CALL(model->pool), &volume->id),
-            SLUICE_OK);
-        assert_int_equal(
-            table->volume_get(model->pool->pool, HOST_CALL(model->pool), &volume->id, &told),
-            SLUICE_NOT_FOUND);
-    }
-    volume->there = false;
-    return true;
-}
-
-static bool do_snapshot_delete(struct model *model) {
-    struct thing *snapshot = pick(model, model->snapshots, SNAPSHOTS_MAX, true);
-    struct sluice_snapshot told = {.size = sizeof told};
-    const struct sluice_storage *table = model->pool->table;
-    if (snapshot == NULL) {
-        return false;
-    }
-    for (int twice = 0; twice < 2; twice++) {
-        assert_int_equal(table->snapshot_delete(model->pool->pool, HOST_CALL(model->pool),
-                                                &snapshot->volume, &snapshot->id),
-                         SLUICE_OK);
-        assert_int_equal(table->snapshot_get(model->pool->pool, HOST_CALL(model->pool),
-                                             &snapshot->volume, &snapshot->id, &told),
-                         SLUICE_NOT_FOUND);
-    }
-    snapshot->there = false;
-    return true;
-}
-
-static bool do_revert(struct model *model) {
-    struct thing *snapshot = pick(model, model->snapshots, SNAPSHOTS_MAX, true);
-    struct thing *volume = NULL;
-    struct sluice_volume told;
-    for (int i = 0; snapshot != NULL && i < VOLUMES_MAX; i++) {
-        if (model->volumes[i].there &&
-            memcmp(&model->volumes[i].id, &snapshot->volume, sizeof snapshot->volume) == 0) {
-            volume = &model->volumes[i];
-        }
-    }
-    if (volume == NULL) {
-        return false;
-    }
-    const struct sluice_uuid operation = host_id(++model->next_id);
-    assert_int_equal(host_revert(model->pool, &volume->id, &snapshot->id, &operation, &told),
-                     SLUICE_OK);
-    assert_int_equal(told.size_bytes, snapshot->size);
-    memset(volume->bytes, 0, SIZE_MOST);
-    memcpy(volume->bytes, snapshot->bytes, snapshot->size);
-    volume->size = snapshot->size;
-    compare_bytes(model, volume, NULL);
-
-    /* Asked again after something was written: the answer is the same, what was written is kept. */
-    struct host_data data;
-    assert_int_equal(host_data_open(&data, model->pool, &volume->id, NULL, ++model->epoch, false),
-                     SLUICE_OK);
-    assert_int_equal(host_write(&data, 0, "after", 5, 0), SLUICE_OK);
-    host_data_close(&data);
-    memcpy(volume->bytes, "after", 5);
-    assert_int_equal(host_revert(model->pool, &volume->id, &snapshot->id, &operation, &told),
-                     SLUICE_OK);
-    compare_bytes(model, volume, NULL);
-    return true;
-}
-
-static bool do_resize(struct model *model) {
-    struct thing *volume = pick(model, model->volumes, VOLUMES_MAX, true);
-    struct sluice_volume told = {.size = sizeof told};
-    if (volume == NULL) {
-        return false;
-    }
-    uint64_t size = some_size(model);
-    assert_int_equal(model->pool->table->volume_resize(model->pool->pool, HOST_CALL(model->pool),
-                                                       &volume->id, size, &told),
-                     SLUICE_OK);
-    assert_int_equal(told.size_bytes, size);
-    if (size < volume->size) {
-        memset(volume->bytes + size, 0, SIZE_MOST - size);
-    }
-    volume->size = size;
-    return true;
-}
-
-static bool do_io(struct model *model) {
-    struct thing *volume = pick(model, model->volumes, VOLUMES_MAX, true);
-    struct host_data data;
-    if (volume == NULL) {
-        return false;
-    }
-    uint8_t *bytes = malloc(SIZE_MOST);
-    assert_non_null(bytes);
-    assert_int_equal(host_data_open(&data, model->pool, &volume->id, NULL, ++model->epoch, false),
-                     SLUICE_OK);
-    for (int i = 0; i < 4; i++) {
-        uint64_t offset = rng_below(model->rng, volume->size);
-        uint64_t length = 1 + rng_below(model->rng, volume->size - offset);
-        uint32_t fua = rng_below(model->rng, 8) == 0 ? SLUICE_IO_FUA : 0;
-        switch (rng_below(model->rng, 4)) {
-        case 0:
-            assert_int_equal(host_zero(&data, offset, length, fua), SLUICE_OK);
-            memset(volume->bytes + offset, 0, length);
-            break;
-        case 1:
-            assert_int_equal(host_trim(&data, offset, length), SLUICE_OK);
-            memset(volume->bytes + offset, 0, length);
-            break;
-        default:
-            rng_fill(model->rng, bytes, length);
-            assert_int_equal(host_write(&data, offset, bytes, length, fua), SLUICE_OK);
-            memcpy(volume->bytes + offset, bytes, length);
-        }
-    }
-    /* What is called a hole reads as zeroes, and the extents leave nothing out. */
-    struct sluice_extent extents[64];
-    uint32_t count;
-    assert_int_equal(host_extents(&data, 0, volume->size, extents, 64, &count), SLUICE_OK);
-    uint64_t offset = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        assert_int_equal(extents[i].offset, offset);
-        assert_true(extents[i].length > 0);
-        for (uint64_t at = offset;
-             extents[i].flags & SLUICE_EXTENT_ZERO && at < offset + extents[i].length; at++) {
-            assert_int_equal(volume->bytes[at], 0);
-        }
-        offset += extents[i].length;
-    }
-    assert_true(offset == volume->size || count == 64);
-    assert_int_equal(host_flush(&data), SLUICE_OK);
-    host_data_close(&data);
-    free(bytes);
-    return true;
-}
-
-/* ---- comparing everything ----------------------------------------------------------------- */
-
-static uint32_t count_there(const struct thing *things, uint32_t count) {
+static uint32_t count_there(const struct model_thing *things, uint32_t count) {
     uint32_t there = 0;
     for (uint32_t i = 0; i < count; i++) {
         there += things[i].there;
@@ -309,116 +56,443 @@ static uint32_t count_there(const struct thing *things, uint32_t count) {
     return there;
 }
 
-static const struct thing *find(const struct thing *things, uint32_t count,
-                                const struct sluice_uuid *id) {
-    for (uint32_t i = 0; i < count; i++) {
-        if (things[i].there && memcmp(&things[i].id, id, sizeof *id) == 0) {
-            return &things[i];
-        }
-    }
-    return NULL;
+static bool room_for_volume(const struct model *model) {
+    return model->limits.volumes_max == 0 ||
+           count_there(model->volumes, MODEL_VOLUMES) < model->limits.volumes_max;
 }
 
-static void compare_volume_list(struct model *model) {
-    struct sluice_volume page[2];
-    struct sluice_list list = {.size = sizeof list, .capacity = 2, .entries = page};
-    uint32_t total = 0;
-    do {
-        page[0].size = page[1].size = sizeof page[0];
-        assert_int_equal(
-            model->pool->table->volume_list(model->pool->pool, HOST_CALL(model->pool), &list),
-            SLUICE_OK);
-        for (uint32_t i = 0; i < list.count; i++) {
-            const struct thing *volume = find(model->volumes, VOLUMES_MAX, &page[i].volume);
-            assert_non_null(volume);
-            assert_true(memcmp(&page[i].volume, &list.after, sizeof list.after) > 0);
-            assert_string_equal(page[i].name, volume->name);
-            assert_int_equal(page[i].size_bytes, volume->size);
-            list.after = page[i].volume;
-        }
-        total += list.count;
-    } while (list.count == list.capacity);
-    assert_int_equal(total, count_there(model->volumes, VOLUMES_MAX));
+static uint64_t some_size(struct model *model) {
+    uint64_t least =
+        model->limits.volume_size_min > model->unit ? model->limits.volume_size_min : model->unit;
+    least = (least + model->unit - 1) / model->unit * model->unit;
+    uint64_t most = model->unit * SIZES < MODEL_BYTES ? model->unit * SIZES : MODEL_BYTES;
+    uint64_t span = most > least ? (most - least) / model->unit + 1 : GROW_UNITS_MAX;
+    return least + model->unit * rng_below(&model->rng, span);
 }
 
-static void compare_snapshot_list(struct model *model) {
-    struct sluice_snapshot page[3];
-    struct sluice_list list = {.size = sizeof list, .capacity = 3, .entries = page};
-    uint32_t total = 0;
-    do {
-        page[0].size = page[1].size = page[2].size = sizeof page[0];
-        assert_int_equal(
-            model->pool->table->snapshot_list(model->pool->pool, HOST_CALL(model->pool), &list),
-            SLUICE_OK);
-        for (uint32_t i = 0; i < list.count; i++) {
-            const struct thing *snapshot = find(model->snapshots, SNAPSHOTS_MAX, &page[i].snapshot);
-            assert_non_null(snapshot);
-            assert_true(memcmp(&page[i].snapshot, &list.after, sizeof list.after) > 0);
-            assert_memory_equal(&page[i].volume, &snapshot->volume, sizeof snapshot->volume);
-            list.after = page[i].snapshot;
-        }
-        total += list.count;
-    } while (list.count == list.capacity);
-    assert_int_equal(total, count_there(model->snapshots, SNAPSHOTS_MAX));
+static void name_new(struct model *model) {
+    model->intent.id = host_id(++model->next_id);
+    snprintf(model->intent.name, sizeof model->intent.name, "thing %u", model->next_id);
 }
 
-static void compare_all(struct model *model) {
-    uint64_t provisioned = 0;
-    for (uint32_t i = 0; i < VOLUMES_MAX; i++) {
-        if (model->volumes[i].there) {
-            compare_bytes(model, &model->volumes[i], NULL);
-            provisioned += model->volumes[i].size;
+/* Makes a thing of the model what was asked for. */
+static void set(struct model *model, struct model_thing *thing, const struct model_thing *from) {
+    const struct model_intent *intent = &model->intent;
+    uint64_t kept = from != NULL ? model_window(from->size) : 0;
+    thing->id = intent->id;
+    thing->size = intent->size;
+    memcpy(thing->name, intent->name, sizeof thing->name);
+    memset(thing->bytes + kept, 0, MODEL_BYTES - kept);
+    if (from != NULL) {
+        memcpy(thing->bytes, from->bytes, kept);
+    }
+    thing->there = true;
+}
+
+/* ---- create ------------------------------------------------------------------------------- */
+
+static void check_made(const struct model *model, const struct host_pool *pool, int32_t status,
+                       const struct sluice_volume *told) {
+    const struct model_intent *intent = &model->intent;
+    EXPECT(CREATE, status == SLUICE_OK, "%s answered %s (\"%s\")", pool->asked, status_name(status),
+           pool->call.text);
+    EXPECT(RESULT, told->size_bytes == intent->size, "%s of %llu bytes tells %llu", pool->asked,
+           (unsigned long long)intent->size, (unsigned long long)told->size_bytes);
+    EXPECT(RESULT, strcmp(told->name, intent->name) == 0, "%s of the name \"%s\" tells \"%s\"",
+           pool->asked, intent->name, told->name);
+}
+
+static bool create_plan(struct model *model) {
+    if (!room_for_volume(model) || !pick_volume(model, false, &model->intent.volume)) {
+        return false;
+    }
+    name_new(model);
+    model->intent.size = some_size(model);
+    return true;
+}
+
+static void create_ask(struct model *model, struct host_pool *pool) {
+    struct sluice_volume told;
+    const struct model_intent *intent = &model->intent;
+    check_made(model, pool, host_create(pool, &intent->id, intent->name, intent->size, &told),
+               &told);
+}
+
+static void create_apply(struct model *model) {
+    set(model, &model->volumes[model->intent.volume], NULL);
+}
+
+static bool clone_plan(struct model *model) {
+    struct model_intent *intent = &model->intent;
+    if (!has(model, SLUICE_CAP_CLONE) || !room_for_volume(model) ||
+        !pick_volume(model, false, &intent->volume) ||
+        !pick_snapshot(model, true, &intent->snapshot)) {
+        return false;
+    }
+    name_new(model);
+    uint64_t size = model->snapshots[intent->snapshot].size;
+    intent->size = size + model->unit * rng_below(&model->rng, GROW_UNITS_MAX);
+    return true;
+}
+
+static void clone_ask(struct model *model, struct host_pool *pool) {
+    struct sluice_volume told;
+    const struct model_intent *intent = &model->intent;
+    const struct model_thing *from = &model->snapshots[intent->snapshot];
+    check_made(
+        model, pool,
+        host_clone(pool, &intent->id, intent->name, intent->size, &from->volume, &from->id, &told),
+        &told);
+}
+
+static void clone_apply(struct model *model) {
+    set(model, &model->volumes[model->intent.volume], &model->snapshots[model->intent.snapshot]);
+}
+
+static bool copy_plan(struct model *model) {
+    struct model_intent *intent = &model->intent;
+    if (model->no_copies || !room_for_volume(model) ||
+        !pick_volume(model, false, &intent->volume) || !pick_volume(model, true, &intent->from)) {
+        return false;
+    }
+    name_new(model);
+    intent->size = model->volumes[intent->from].size;
+    return true;
+}
+
+/* There is no capability for it: a driver that does not copy says so when it is asked. */
+static void copy_ask(struct model *model, struct host_pool *pool) {
+    struct sluice_volume told;
+    const struct model_intent *intent = &model->intent;
+    int32_t status = host_copy(pool, &intent->id, intent->name, intent->size,
+                               &model->volumes[intent->from].id, &told);
+    model->no_copies = model->no_copies || status == SLUICE_UNSUPPORTED;
+    if (!model->no_copies) {
+        check_made(model, pool, status, &told);
+    }
+}
+
+static void copy_apply(struct model *model) {
+    if (!model->no_copies) {
+        set(model, &model->volumes[model->intent.volume], &model->volumes[model->intent.from]);
+    }
+}
+
+/* ---- snapshots ---------------------------------------------------------------------------- */
+
+static bool snapshot_plan(struct model *model) {
+    struct model_intent *intent = &model->intent;
+    if (!has(model, SLUICE_CAP_SNAPSHOT) || !pick_snapshot(model, false, &intent->snapshot) ||
+        !pick_volume(model, true, &intent->volume)) {
+        return false;
+    }
+    const struct model_thing *of = &model->volumes[intent->volume];
+    uint64_t taken = 0;
+    for (uint32_t i = 0; i < MODEL_SNAPSHOTS; i++) {
+        const struct model_thing *other = &model->snapshots[i];
+        taken += other->there && memcmp(&other->volume, &of->id, sizeof of->id) == 0;
+    }
+    name_new(model);
+    intent->size = of->size;
+    return model->limits.snapshots_max == 0 || taken < model->limits.snapshots_max;
+}
+
+static void snapshot_ask(struct model *model, struct host_pool *pool) {
+    const struct model_intent *intent = &model->intent;
+    struct sluice_snapshot told;
+    int32_t status =
+        host_snapshot(pool, &model->volumes[intent->volume].id, &intent->id, intent->name, &told);
+    EXPECT(SNAPSHOT, status == SLUICE_OK, "snapshot_create answered %s (\"%s\")",
+           status_name(status), pool->call.text);
+    EXPECT(RESULT, told.size_bytes == intent->size && strcmp(told.name, intent->name) == 0,
+           "snapshot_create of %llu bytes, \"%s\", tells %llu bytes, \"%s\"",
+           (unsigned long long)intent->size, intent->name, (unsigned long long)told.size_bytes,
+           told.name);
+}
+
+static void snapshot_apply(struct model *model) {
+    const struct model_thing *of = &model->volumes[model->intent.volume];
+    struct model_thing *snapshot = &model->snapshots[model->intent.snapshot];
+    snapshot->volume = of->id;
+    set(model, snapshot, of);
+}
+
+static bool snapshot_delete_plan(struct model *model) {
+    return has(model, SLUICE_CAP_SNAPSHOT) && pick_snapshot(model, true, &model->intent.snapshot);
+}
+
+static void snapshot_delete_ask(struct model *model, struct host_pool *pool) {
+    const struct model_thing *snapshot = &model->snapshots[model->intent.snapshot];
+    struct sluice_snapshot told;
+    int32_t status = host_snapshot_delete(pool, &snapshot->volume, &snapshot->id);
+    EXPECT(DELETE, status == SLUICE_OK, "snapshot_delete answered %s (\"%s\")", status_name(status),
+           pool->call.text);
+    status = host_snapshot_get(pool, &snapshot->volume, &snapshot->id, &told);
+    EXPECT(NOT_FOUND, status == SLUICE_NOT_FOUND,
+           "snapshot_get of a snapshot that was deleted answered %s", status_name(status));
+}
+
+static void snapshot_delete_apply(struct model *model) {
+    model->snapshots[model->intent.snapshot].there = false;
+}
+
+/* ---- volumes that are there --------------------------------------------------------------- */
+
+static bool delete_plan(struct model *model) {
+    return pick_volume(model, true, &model->intent.volume);
+}
+
+static void delete_ask(struct model *model, struct host_pool *pool) {
+    const struct model_thing *volume = &model->volumes[model->intent.volume];
+    struct sluice_volume told;
+    int32_t status = host_delete(pool, &volume->id);
+    EXPECT(DELETE, status == SLUICE_OK, "volume_delete answered %s (\"%s\")", status_name(status),
+           pool->call.text);
+    status = host_get(pool, &volume->id, &told);
+    EXPECT(NOT_FOUND, status == SLUICE_NOT_FOUND,
+           "volume_get of a volume that was deleted answered %s", status_name(status));
+}
+
+static void delete_apply(struct model *model) {
+    model->volumes[model->intent.volume].there = false;
+}
+
+static bool revert_plan(struct model *model) {
+    struct model_intent *intent = &model->intent;
+    if (!has(model, SLUICE_CAP_REVERT) || !pick_snapshot(model, true, &intent->snapshot)) {
+        return false;
+    }
+    const struct model_thing *snapshot = &model->snapshots[intent->snapshot];
+    intent->id = host_id(++model->next_id);
+    intent->size = snapshot->size;
+    for (uint32_t i = 0; i < MODEL_VOLUMES; i++) {
+        if (model->volumes[i].there &&
+            memcmp(&model->volumes[i].id, &snapshot->volume, sizeof snapshot->volume) == 0) {
+            intent->volume = i;
+            return true;
         }
     }
-    for (uint32_t i = 0; i < SNAPSHOTS_MAX; i++) {
-        if (model->snapshots[i].there) {
-            compare_bytes(model, NULL, &model->snapshots[i]);
-            provisioned += model->snapshots[i].size;
-        }
+    return false;
+}
+
+static void revert_ask(struct model *model, struct host_pool *pool) {
+    const struct model_intent *intent = &model->intent;
+    struct sluice_volume told;
+    int32_t status = host_revert(pool, &model->volumes[intent->volume].id,
+                                 &model->snapshots[intent->snapshot].id, &intent->id, &told);
+    EXPECT(REVERT, status == SLUICE_OK, "volume_revert answered %s (\"%s\")", status_name(status),
+           pool->call.text);
+    EXPECT(RESULT, told.size_bytes == intent->size,
+           "volume_revert to a snapshot of %llu bytes tells %llu", (unsigned long long)intent->size,
+           (unsigned long long)told.size_bytes);
+}
+
+static void revert_apply(struct model *model) {
+    struct model_thing *volume = &model->volumes[model->intent.volume];
+    const struct model_thing *snapshot = &model->snapshots[model->intent.snapshot];
+    volume->size = snapshot->size;
+    memcpy(volume->bytes, snapshot->bytes, MODEL_BYTES);
+}
+
+static bool resize_plan(struct model *model) {
+    struct model_intent *intent = &model->intent;
+    if (!pick_volume(model, true, &intent->volume)) {
+        return false;
     }
-    struct sluice_capacity capacity = {.size = sizeof capacity};
-    assert_int_equal(
-        model->pool->table->pool_stat(model->pool->pool, HOST_CALL(model->pool), &capacity),
-        SLUICE_OK);
-    assert_int_equal(capacity.provisioned, provisioned);
-    compare_volume_list(model);
-    compare_snapshot_list(model);
+    uint64_t old = model->volumes[intent->volume].size;
+    intent->size = some_size(model);
+    return has(model, intent->size < old ? SLUICE_CAP_SHRINK : SLUICE_CAP_GROW);
+}
+
+static void resize_ask(struct model *model, struct host_pool *pool) {
+    const struct model_intent *intent = &model->intent;
+    struct sluice_volume told;
+    int32_t status = host_resize(pool, &model->volumes[intent->volume].id, intent->size, &told);
+    EXPECT(RESIZE, status == SLUICE_OK, "volume_resize to %llu answered %s (\"%s\")",
+           (unsigned long long)intent->size, status_name(status), pool->call.text);
+    EXPECT(RESULT, told.size_bytes == intent->size, "volume_resize to %llu bytes tells %llu",
+           (unsigned long long)intent->size, (unsigned long long)told.size_bytes);
+}
+
+static void resize_apply(struct model *model) {
+    struct model_thing *volume = &model->volumes[model->intent.volume];
+    uint64_t kept = model_window(model->intent.size);
+    memset(volume->bytes + kept, 0, MODEL_BYTES - kept);
+    volume->size = model->intent.size;
+}
+
+/* ---- data --------------------------------------------------------------------------------- */
+
+static void plan_write(struct model *model, uint64_t window, struct model_write *write) {
+    static const uint32_t verbs[] = {HOST_WRITE, HOST_WRITE, HOST_ZEROES, HOST_TRIM};
+    uint64_t align = model->limits.io_align > 0 ? model->limits.io_align : 1;
+    uint64_t units = window / align;
+    uint64_t first = rng_below(&model->rng, units);
+    uint64_t most = model->limits.io_max > 0 ? model->limits.io_max / align : units;
+    uint64_t count = 1 + rng_below(&model->rng, units - first < most ? units - first : most);
+    *write = (struct model_write){
+        .verb = verbs[rng_below(&model->rng, 4)],
+        .flags = rng_below(&model->rng, 8) == 0 ? SLUICE_IO_FUA : 0,
+        .offset = first * align,
+        .length = count * align,
+        .pattern = ++model->patterns,
+    };
+}
+
+static bool data_plan(struct model *model) {
+    struct model_intent *intent = &model->intent;
+    if (!has(model, SLUICE_CAP_DATA) || !pick_volume(model, true, &intent->volume)) {
+        return false;
+    }
+    const struct model_thing *volume = &model->volumes[intent->volume];
+    for (uint32_t i = 0; i < MODEL_WRITES; i++) {
+        plan_write(model, model_window(volume->size), &intent->writes[i]);
+    }
+    intent->write_count = MODEL_WRITES;
+    intent->flush = true;
+    intent->flushed = false;
+    intent->acknowledged = 0;
+    memcpy(model->before, volume->bytes, MODEL_BYTES);
+    return true;
+}
+
+static void data_ask(struct model *model, struct host_pool *pool) {
+    struct model_intent *intent = &model->intent;
+    const struct model_thing *volume = &model->volumes[intent->volume];
+    uint8_t *bytes = malloc(MODEL_BYTES);
+    EXPECT(BYTES, bytes != NULL, "there is no memory for the kit itself");
+    struct host_data data;
+    int32_t status =
+        host_data_open_patiently(&data, pool, &volume->id, NULL, ++model->epoch, false);
+    EXPECT(EPOCH, status == SLUICE_OK, "data_open of a higher epoch answered %s (\"%s\")",
+           status_name(status), pool->call.text);
+    for (uint32_t i = 0; i < intent->write_count; i++) {
+        const struct model_write *write = &intent->writes[i];
+        if (write->verb == HOST_WRITE) {
+            pattern_fill(write->pattern, write->offset, bytes, write->length);
+            status = host_write(&data, write->offset, bytes, write->length, write->flags);
+        } else if (write->verb == HOST_ZEROES) {
+            status = host_zero(&data, write->offset, write->length, write->flags);
+        } else {
+            status = host_trim(&data, write->offset, write->length);
+        }
+        EXPECT(BYTES, status == SLUICE_OK, "write, zeroes or trim of %llu bytes at %llu: %s",
+               (unsigned long long)write->length, (unsigned long long)write->offset,
+               status_name(status));
+        intent->acknowledged = i + 1;
+    }
+    if (has(model, SLUICE_CAP_EXTENTS)) {
+        model_compare_extents(&data, volume->size);
+    }
+    status = host_flush(&data);
+    EXPECT(FLUSH, status == SLUICE_OK, "data_flush was completed with %s", status_name(status));
+    intent->flushed = true;
+    host_data_close(&data);
+    free(bytes);
+    model_settle(model, pool, true);
+}
+
+/* model_settle has taken over what was read: trimmed bytes are the driver's choice. */
+static void data_apply(struct model *model) {
+    (void)model;
+}
+
+/* ---- the table ---------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    enum model_effect effect;
+    bool (*plan)(struct model *model);
+    void (*ask)(struct model *model, struct host_pool *pool);
+    void (*apply)(struct model *model);
+} operations[] = {
+    {"create", EFFECT_VOLUME, create_plan, create_ask, create_apply},
+    {"clone", EFFECT_VOLUME, clone_plan, clone_ask, clone_apply},
+    {"copy", EFFECT_VOLUME, copy_plan, copy_ask, copy_apply},
+    {"snapshot", EFFECT_SNAPSHOT, snapshot_plan, snapshot_ask, snapshot_apply},
+    {"snapshot", EFFECT_SNAPSHOT, snapshot_plan, snapshot_ask, snapshot_apply},
+    {"delete", EFFECT_GONE, delete_plan, delete_ask, delete_apply},
+    {"snapshot delete", EFFECT_GONE, snapshot_delete_plan, snapshot_delete_ask,
+     snapshot_delete_apply},
+    {"revert", EFFECT_REVERT, revert_plan, revert_ask, revert_apply},
+    {"resize", EFFECT_RESIZE, resize_plan, resize_ask, resize_apply},
+    {"data", EFFECT_DATA, data_plan, data_ask, data_apply},
+    {"data", EFFECT_DATA, data_plan, data_ask, data_apply},
+};
+enum { OPERATIONS = sizeof operations / sizeof operations[0] };
+_Static_assert(OPERATIONS <= sizeof((struct model *)0)->done / sizeof(uint32_t), "each is counted");
+
+void model_init(struct model *model, const struct sluice_pool *limits, uint64_t seed,
+                uint32_t first_id) {
+    model->rng = rng_of_seed(seed);
+    model->limits = *limits;
+    model->unit = limits->volume_size_step > 512 ? limits->volume_size_step : 512;
+    if (limits->io_align > 1 && model->unit % limits->io_align != 0) {
+        model->unit *= limits->io_align;
+    }
+    model->next_id = first_id;
+    model->epoch = 1;
+    model->step_by_step = true;
+}
+
+void model_step(struct model *model, struct host_pool *pool) {
+    struct model_intent *intent = &model->intent;
+    uint32_t which = (uint32_t)rng_below(&model->rng, OPERATIONS);
+    if (!operations[which].plan(model)) {
+        return;
+    }
+    intent->operation = which;
+    intent->begun = true;
+    operations[which].ask(model, pool);
+    if (model->step_by_step && operations[which].effect != EFFECT_DATA &&
+        rng_below(&model->rng, 2) == 0) {
+        operations[which].ask(model, pool);
+    }
+    operations[which].apply(model);
+    intent->begun = false;
+    model->done[which]++;
+}
+
+void model_recover(struct model *model, struct host_pool *pool) {
+    struct model_intent *intent = &model->intent;
+    if (intent->begun) {
+        enum model_effect effect = operations[intent->operation].effect;
+        bool cancelled = model_look(model, pool, effect);
+        if (!cancelled && effect != EFFECT_DATA) {
+            operations[intent->operation].ask(model, pool);
+            operations[intent->operation].apply(model);
+        }
+        intent->begun = false;
+    }
+    model_compare(model, pool);
+}
+
+void model_tell(const struct model *model, char *ret_text, size_t size) {
+    size_t length = 0;
+    ret_text[0] = '\0';
+    for (uint32_t i = 0; i < OPERATIONS && length < size; i++) {
+        uint32_t count = model->done[i];
+        if (i + 1 < OPERATIONS && strcmp(operations[i].name, operations[i + 1].name) == 0) {
+            count += model->done[++i];
+        }
+        length += (size_t)snprintf(ret_text + length, size - length, "%s%s %u", i > 0 ? ", " : "",
+                                   operations[i].name, count);
+    }
 }
 
 void model_run(struct host_pool *pool, struct rng *rng, uint32_t steps) {
-    static const struct {
-        const char *name;
-        bool (*run)(struct model *model);
-    } operations[] = {
-        {"create", do_create},     {"clone", do_clone},   {"copy", do_copy},
-        {"snapshot", do_snapshot}, {"delete", do_delete}, {"snapshot delete", do_snapshot_delete},
-        {"revert", do_revert},     {"resize", do_resize}, {"io", do_io},
-        {"io again", do_io},
-    };
-    enum { COUNT = sizeof operations / sizeof operations[0] };
-    uint32_t done[COUNT] = {0};
-    struct model model = {.pool = pool, .rng = rng, .epoch = 1};
-    for (uint32_t i = 0; i < VOLUMES_MAX; i++) {
-        assert_non_null(model.volumes[i].bytes = malloc(SIZE_MOST));
-    }
-    for (uint32_t i = 0; i < SNAPSHOTS_MAX; i++) {
-        assert_non_null(model.snapshots[i].bytes = malloc(SIZE_MOST));
-    }
+    struct model *model = calloc(1, sizeof *model);
+    char told[256];
+    EXPECT(BYTES, model != NULL, "there is no memory for the kit itself");
+    model_init(model, &pool->limits, rng_next(rng), 0);
     for (uint32_t i = 0; i < steps; i++) {
-        uint64_t which = rng_below(rng, COUNT);
-        done[which] += operations[which].run(&model);
-        if (i % 16 == 15) {
-            compare_all(&model);
+        model_step(model, pool);
+        if (i % COMPARE_EVERY == COMPARE_EVERY - 1) {
+            model_compare(model, pool);
         }
     }
-    compare_all(&model);
-    for (uint32_t i = 0; i < COUNT; i++) {
-        print_message("%s: %u\n", operations[i].name, done[i]);
-    }
-    for (uint32_t i = 0; i < VOLUMES_MAX; i++) {
-        free(model.volumes[i].bytes);
-    }
-    for (uint32_t i = 0; i < SNAPSHOTS_MAX; i++) {
-        free(model.snapshots[i].bytes);
-    }
+    model_compare(model, pool);
+    model_tell(model, told, sizeof told);
+    printf("# %s\n", told);
+    free(model);
 }

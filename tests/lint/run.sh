@@ -145,13 +145,13 @@ vendor_names() {
 #     <!-- /may-use -->
 # A folder is a path; what it may use are paths or their last parts; base is for everybody. A row of
 # `drivers/<name>` is for each folder of drivers/ that has no row of its own. Judged are the includes
-# of the form "folder/header.h" in gateway/ and drivers/.
+# of the form "folder/header.h" in gateway/, drivers/ and api/conform/.
 forbidden_arrows() {
     local document=docs/ARCHITECTURE.md
     [ -f "$document" ] || { echo "$document is missing"; return; }
     grep -q '<!-- may-use -->' "$document" || { echo "$document has no may-use table"; return; }
     local judged
-    mapfile -t judged < <(matching 'gateway/*/*.c' 'gateway/*/*.h' 'drivers/*/*.c' 'drivers/*/*.h')
+    mapfile -t judged < <(matching 'gateway/*/*.c' 'gateway/*/*.h' 'drivers/*/*.c' 'drivers/*/*.h' 'api/conform/*.[ch]')
     [ ${#judged[@]} -gt 0 ] || { echo "no sources to judge"; return; }
     awk '
         function last_part(path) { sub(/.*\//, "", path); return path }

@@ -101,23 +101,5 @@ struct rng rng_of_environment(void) {
     clock_gettime(CLOCK_REALTIME, &now);
     uint64_t seed = given != NULL ? strtoull(given, NULL, 10) : (uint64_t)now.tv_nsec;
     print_message("seed %llu (SLUICE_SEED repeats this run)\n", (unsigned long long)seed);
-    return (struct rng){.state = (seed + 1) * UINT64_C(0x9e3779b97f4a7c15) | 1};
-}
-
-uint64_t rng_next(struct rng *rng) {
-    rng->state ^= rng->state >> 12;
-    rng->state ^= rng->state << 25;
-    rng->state ^= rng->state >> 27;
-    return rng->state * UINT64_C(0x2545f4914f6cdd1d);
-}
-
-uint64_t rng_below(struct rng *rng, uint64_t limit) {
-    return rng_next(rng) % limit;
-}
-
-void rng_fill(struct rng *rng, void *ret_bytes, size_t length) {
-    uint8_t *to = ret_bytes;
-    for (size_t i = 0; i < length; i++) {
-        to[i] = (uint8_t)(rng_next(rng) >> 32);
-    }
+    return rng_of_seed(seed);
 }

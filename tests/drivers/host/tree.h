@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "conform/rng.h"
+
 #define TREE_PATH 512
 #define TREE_LIST 65536
 
@@ -29,13 +31,6 @@ void tree_list(const char *path, char *ret_text);
 void tree_write(const char *directory, const char *name, const void *bytes, size_t length);
 bool tree_exists(const char *directory, const char *name);
 
-/* xorshift64*: the same seed gives the same run. */
-struct rng {
-    uint64_t state;
-};
 struct rng rng_of_environment(void); /* SLUICE_SEED, else of the clock; prints it */
-uint64_t rng_next(struct rng *rng);
-uint64_t rng_below(struct rng *rng, uint64_t limit);
-void rng_fill(struct rng *rng, void *ret_bytes, size_t length);
 
 #endif

@@ -13,8 +13,8 @@
 
 #include <cmocka.h>
 
+#include "conform/model.h"
 #include "driver_host.h"
-#include "model.h"
 #include "tree.h"
 
 #define SIZE (UINT64_C(1) << 20)

@@ -10,8 +10,9 @@
 
 #include <cmocka.h>
 
+#include "conform/model.h"
 #include "driver_host.h"
-#include "model.h"
+#include "tree.h"
 
 #define MIB (UINT64_C(1) << 20)
 
