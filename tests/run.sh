@@ -37,16 +37,17 @@ abi             20  dev    ctest:abi script:abi
 flow            90  dev    script:flow
 http            20  dev    script:http
 hostile         60  dev    script:hostile
+conform         50  dev    script:conform
 replay         100  dev    script:replay
 guest           40  dev    script:guest
 torture        100  dev    script:torture
-mutants        110  dev    script:mutants
+mutants        100  dev    script:mutants
 build-release   80  release build
-release         80  release ctest:unit
+release         60  release ctest:unit
 build-clang     60  clang  build
 clang           80  clang  ctest:unit ctest:abi
 build-asan      60  asan   build
-asan           150  asan   ctest:unit ctest:abi script:flow
+asan           130  asan   ctest:unit ctest:abi script:flow
 build-tsan      60  tsan   build
 tsan           110  tsan   ctest:unit
 build-fuzz      40  fuzz   build
