@@ -13,7 +13,6 @@
 #define BATCH 64 /* submissions between two looks at other things */
 /* Completions wait for the end of the batch, but not behind calls that take long. */
 #define PUBLISH_NS 30000
-#define SPIN_MISSES_MAX 6 /* then it looks once in 63 times, as sluice-data does */
 #define EXTENT_FLAGS (SLUICE_EXTENT_HOLE | SLUICE_EXTENT_ZERO)
 
 typedef void io_fn(void *handle, struct sluice_io *io);
@@ -372,29 +371,21 @@ static bool turn_round(struct data *data, uint32_t *ret_taken, bool *ret_waiting
     return data->current != NULL;
 }
 
-/* Looks for the next call. Where that was in vain it is done ever more seldom: a client that asks
- * now and then would pay for each call with as much looking. */
+/* Looks for the next call. */
 static bool spin(struct data *data, bool waiting) {
     struct ring *ring = &data->current->ring;
     /* Who waits for a call to end is woken by its end: no time to spend here. And calls that others
      * carry out need the processor more than looking does. */
-    if (waiting)
+    if (waiting || ring->spin_ns == 0 || !patience_lasts(&data->patience, data->batch))
         return ring_spin(ring, 0);
-    if (data->spin_skip > 0) {
-        data->spin_skip--;
-        return ring_spin(ring, 0);
-    }
     uint64_t begun_ns = clock_mono_ns();
-    if (ring_spin(ring, RING_SPIN_NS)) {
-        data->spin_misses = 0;
+    if (ring_spin(ring, ring->spin_ns)) {
+        patience_paid(&data->patience);
         return true;
     }
     /* It came back at once: both sides are on one processor. That says nothing about the client. */
-    if (clock_mono_ns() - begun_ns < RING_SPIN_NS)
-        return false;
-    if (data->spin_misses < SPIN_MISSES_MAX)
-        data->spin_misses++;
-    data->spin_skip = (1u << data->spin_misses) - 1;
+    if (clock_mono_ns() - begun_ns >= ring->spin_ns)
+        patience_in_vain(&data->patience);
     return false;
 }
 
@@ -412,6 +403,8 @@ static bool turn(struct data *data, uint64_t until_ns) {
             return false;
         if (taken > 0 && clock_mono_ns() >= until_ns)
             return true;
+        if (taken > 0)
+            data->batch = taken;
         if (taken > 0 || told || spin(data, waiting))
             continue;
         if (ring_asleep(&data->current->ring)) {

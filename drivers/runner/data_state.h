@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "ring/patience.h"
 #include "ring/ring.h"
 #include "runner/data.h"
 #include "runner/data_table.h"
@@ -66,7 +67,8 @@ struct data {
     struct data_ring *current; /* changed by the turn only */
     struct data_ring *next;    /* to be taken over */
     uint64_t published_ns;
-    uint32_t spin_misses, spin_skip; /* the turn's: lookings in vain, and how many to leave out */
+    struct patience patience; /* the turn's */
+    uint32_t batch;           /* calls that the last round with any took */
     uint32_t running;
     uint64_t wrong_completions;
     struct place_list free;

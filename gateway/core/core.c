@@ -82,6 +82,7 @@ static void open_exports(struct core *core) {
         .directory = core->options.nbd_directory,
         .incarnation = core->incarnation,
         .uid = core_data_uid(core),
+        .spin_ns = core->options.nbd_spin_ns,
         .tls = {.listen = core->options.nbd_listen,
                 .certificate = core->options.nbd_certificate,
                 .key = core->options.nbd_key,

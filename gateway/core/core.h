@@ -65,6 +65,7 @@ struct core_options {
     const char *nbd_directory; /* of the listening sockets of attachments by nbd */
     /* How they are reached over TLS (exports_tls); texts that live as long as the core. */
     const char *nbd_listen, *nbd_certificate, *nbd_key, *nbd_address;
+    uint32_t nbd_spin_ns;       /* how long sluice-data and runners may look before they sleep */
     int super_fd;               /* socket to sluice-super; owned by the core from here on */
     uint32_t uid_low, uid_high; /* for pools' runners */
     uint64_t map_bytes;         /* of the catalogue, 0: default */

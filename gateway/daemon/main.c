@@ -32,6 +32,9 @@
 #define TOKEN_FILE "token"
 #define LISTEN_FILE "listen"
 #define TOKEN_TEXT_MAX 256
+#define NBD_SPIN_US_MAX                                                      \
+    50 /* what a ring takes at most: more than a wake-up costs gains nothing \
+        */
 
 struct gateway {
     uv_loop_t loop;
@@ -233,10 +236,16 @@ static bool find_nbd_directory(const struct config *config, char ret[PATH_MAX], 
     return length < PATH_MAX || err_set(err, ERR_CONFIG, "the path of nbd-dir is too long");
 }
 
+static bool judge_spin(const struct config *config, struct err *err) {
+    return config->nbd_spin_us <= NBD_SPIN_US_MAX ||
+           err_set(err, ERR_CONFIG, "nbd-spin-us is %u; %d is the most", config->nbd_spin_us,
+                   NBD_SPIN_US_MAX);
+}
+
 static bool open_core(struct gateway *gateway, struct err *err) {
     const struct config *config = &gateway->config;
     char nbd_directory[PATH_MAX];
-    if (!find_nbd_directory(config, nbd_directory, err))
+    if (!find_nbd_directory(config, nbd_directory, err) || !judge_spin(config, err))
         return false;
     const struct core_options options = {
         .nbd_directory = nbd_directory,
@@ -244,6 +253,7 @@ static bool open_core(struct gateway *gateway, struct err *err) {
         .nbd_certificate = config->nbd_certificate,
         .nbd_key = config->nbd_key,
         .nbd_address = config->nbd_address,
+        .nbd_spin_ns = config->nbd_spin_us * 1000,
         .state_directory = config->state_directory,
         .driver_directories = config->driver_directories.at,
         .driver_directory_count = config->driver_directories.count,

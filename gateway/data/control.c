@@ -206,13 +206,13 @@ void control_say(struct loop *loop) {
 
 /* ---- what we hear --------------------------------------------------------------------------- */
 
-static bool on_ring_wanted(struct loop *loop, const struct data_ring *wanted) {
+static bool on_ring_wanted(struct loop *loop, const struct data_wanted *wanted) {
     struct pool *pool = loop_pool(loop, &wanted->pool, true);
     if (pool == NULL)
         return err_set(&loop->err, ERR_NO_MEMORY, "another pool");
     if (wanted->generation > pool->generation)
         loop_watch_ring(loop, pool, false);
-    if (!pool_ring_wanted(pool, wanted->generation, &loop->err))
+    if (!pool_ring_wanted(pool, wanted->generation, wanted->spin_ns, &loop->err))
         return false;
     if (pool->state == POOL_SERVING)
         loop_watch_ring(loop, pool, true);

@@ -18,8 +18,6 @@
 #include "data/export.h"
 #include "data/listener.h"
 
-#define SPIN_MISSES_MAX 6 /* then it looks once in 63 times */
-
 /* ---- what is watched ------------------------------------------------------------------------ */
 
 bool loop_watch(struct loop *loop, struct watch *watch, uint32_t events) {
@@ -64,7 +62,7 @@ void loop_watch_ring(struct loop *loop, struct pool *pool, bool on) {
     struct watch *watch = &loop->ring_watches[i].watch;
     watch->fd = pool->ring.wake_data;
     if (on)
-        on = loop_watch(loop, watch, EPOLLIN);
+        on = loop_watch(loop, watch, EPOLLIN | EPOLLET);
     else
         loop_unwatch(loop, watch);
     pool->watched = on;
@@ -78,7 +76,7 @@ static void on_ring_event(struct ring_watch *ring_watch) {
     if (!pool->watched)
         return;
     pool->asleep = false;
-    ring_awake(&pool->ring);
+    ring_awake_at_edge(&pool->ring);
 }
 
 static void on_event(struct loop *loop, struct watch *watch, uint32_t events) {
@@ -259,22 +257,31 @@ static bool has_work(const struct loop *loop) {
     return false;
 }
 
-static struct pool *only_busy_pool(const struct loop *loop, uint32_t *ret_count) {
-    struct pool *found = NULL;
-    *ret_count = 0;
+struct busy { /* pools that have calls in their rings */
+    uint32_t pools;
+    uint32_t calls;
+    uint64_t spin_ns;  /* the least that one of them allows */
+    struct pool *last; /* of them */
+};
+
+static struct busy find_busy(const struct loop *loop) {
+    struct busy busy = {.spin_ns = RING_SPIN_NS};
     for (uint32_t i = 0; i < loop->pool_count; i++) {
         struct pool *pool = loop->pools[i];
         if (pool->in_flight == 0 || pool->state != POOL_SERVING)
             continue;
-        found = pool;
-        (*ret_count)++;
+        busy.last = pool;
+        busy.pools++;
+        busy.calls += pool->in_flight;
+        if (pool->ring.spin_ns < busy.spin_ns)
+            busy.spin_ns = pool->ring.spin_ns;
     }
-    return found;
+    return busy;
 }
 
-static bool spin_slice(struct loop *loop, uint32_t busy, struct pool *only) {
-    if (busy == 1)
-        return ring_spin(&only->ring, LOOP_SPIN_SLICE_NS);
+static bool spin_slice(struct loop *loop, const struct busy *busy) {
+    if (busy->pools == 1)
+        return ring_spin(&busy->last->ring, LOOP_SPIN_SLICE_NS);
     uint64_t until_ns = clock_mono_ns() + LOOP_SPIN_SLICE_NS;
     do {
         for (uint32_t i = 0; i < loop->pool_count; i++) {
@@ -289,19 +296,14 @@ static bool spin_slice(struct loop *loop, uint32_t busy, struct pool *only) {
 
 /* true: something came. */
 static bool spin(struct loop *loop) {
-    uint32_t busy;
-    struct pool *only = only_busy_pool(loop, &busy);
-    if (busy == 0)
+    struct busy busy = find_busy(loop);
+    if (busy.pools == 0 || busy.spin_ns == 0 || !patience_lasts(&loop->patience, busy.calls))
         return false;
-    if (loop->spin_skip > 0) {
-        loop->spin_skip--;
-        return false;
-    }
     uint64_t begun_ns = clock_mono_ns();
     uint64_t now_ns = begun_ns;
-    while (now_ns - begun_ns < RING_SPIN_NS) {
-        if (spin_slice(loop, busy, only) || look(loop, 0)) {
-            loop->spin_misses = 0;
+    while (now_ns - begun_ns < busy.spin_ns) {
+        if (spin_slice(loop, &busy) || look(loop, 0)) {
+            patience_paid(&loop->patience);
             return true;
         }
         uint64_t before_ns = now_ns;
@@ -311,9 +313,7 @@ static bool spin(struct loop *loop) {
         if (now_ns - before_ns < LOOP_SPIN_SLICE_NS)
             return false;
     }
-    if (loop->spin_misses < SPIN_MISSES_MAX)
-        loop->spin_misses++;
-    loop->spin_skip = (1u << loop->spin_misses) - 1;
+    patience_in_vain(&loop->patience);
     return false;
 }
 
@@ -357,7 +357,7 @@ static void wake_up(struct loop *loop) {
     for (uint32_t i = 0; i < loop->pool_count; i++) {
         struct pool *pool = loop->pools[i];
         if (pool->asleep && pool->watched)
-            ring_awake(&pool->ring);
+            ring_awake_at_edge(&pool->ring);
         pool->asleep = false;
     }
 }
@@ -367,9 +367,7 @@ static void wait_for_something(struct loop *loop) {
         look(loop, 0);
         return;
     }
-    uint32_t busy;
-    only_busy_pool(loop, &busy);
-    if (busy > 0 && (look(loop, 0) || spin(loop)))
+    if (spin(loop))
         return;
     look(loop, fall_asleep(loop) ? timeout_ms(loop) : 0);
     wake_up(loop);

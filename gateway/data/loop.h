@@ -4,9 +4,8 @@
  *
  * A turn: one epoll_wait; clients that have something are read and their requests put into volumes;
  * volumes fill the rings, each published once; completions are taken and replied, one sendmsg a
- * client. While calls are under way and nothing else is to be done, the loop looks at the rings for
- * up to RING_SPIN_NS before it sleeps, with a look at the sockets in between. When looking was in
- * vain it does so more and more seldom: a backend that is slow anyway gains nothing by it.
+ * client. While few calls are under way and nothing else is to be done, the loop looks at the rings
+ * for a while before it sleeps (ring/patience.h), with a look at the sockets in between.
  *
  * loop_run owns the control socket. It returns when the gateway's end is closed (LOOP_ENDED), or
  * when the gateway broke the protocol or the system refused something that nothing goes without;
@@ -22,6 +21,7 @@
 #include "base/err.h"
 #include "data/pool.h"
 #include "data/request.h"
+#include "ring/patience.h"
 #include "wire/data.h"
 
 #define LOOP_EVENTS 256                   /* of one epoll_wait */
@@ -97,7 +97,7 @@ struct loop {
     struct ready_list limited; /* for time */
     struct ready_list graves;  /* closed in this turn */
     uint64_t sweep_ns;
-    uint32_t spin_misses, spin_skip;
+    struct patience patience;
     struct err err;
 };
 

@@ -58,7 +58,7 @@ static void copy_pages(const struct pool *pool, const struct ring *to) {
                    RING_PAGE);
 }
 
-bool pool_ring_wanted(struct pool *pool, uint64_t generation, struct err *err) {
+bool pool_ring_wanted(struct pool *pool, uint64_t generation, uint32_t spin_ns, struct err *err) {
     if (generation < pool->generation)
         return true;
     if (generation == pool->generation) {
@@ -69,6 +69,7 @@ bool pool_ring_wanted(struct pool *pool, uint64_t generation, struct err *err) {
     struct ring ring;
     if (!ring_create(&ring, err))
         return false;
+    ring_set_spin(&ring, spin_ns);
     if (pool->mapped) {
         copy_pages(pool, &ring);
         ring_release(&pool->ring);

@@ -81,7 +81,7 @@ void pool_release(struct pool *pool);
 void pool_abandon(struct pool *pool);
 
 /* A ring for the pool's next runner. A generation that is there or older: nothing changes. */
-bool pool_ring_wanted(struct pool *pool, uint64_t generation, struct err *err);
+bool pool_ring_wanted(struct pool *pool, uint64_t generation, uint32_t spin_ns, struct err *err);
 /* The runner of that generation will never again do anything. */
 void pool_ring_lost(struct pool *pool, uint64_t generation);
 

@@ -54,6 +54,7 @@ struct exports_options {
     const char *directory; /* of the listening sockets; made with mode 0711 */
     uint64_t incarnation;  /* of the gateway; below 2^32 */
     uint32_t uid;          /* account of sluice-data */
+    uint32_t spin_ns;      /* how long both sides of a ring may look before they sleep */
     struct exports_tls tls;
     /* What nobody asked for and somebody should know. May be NULL. */
     void (*on_trouble)(void *owner, const char *text);

@@ -370,6 +370,13 @@ static void tell_ring(const struct export_pool *pool, enum data_number number,
     data_process_send(pool->exports->process, number, &body, NULL, 0);
 }
 
+static void want_ring(const struct export_pool *pool) {
+    struct data_wanted body = {.pool = pool->id,
+                               .generation = pool->generation,
+                               .spin_ns = pool->exports->options.spin_ns};
+    data_process_send(pool->exports->process, DATA_RING_WANTED, &body, NULL, 0);
+}
+
 void pool_ring_lost(struct export_pool *pool) {
     struct export_volume *volume;
     if (pool->ring != RING_NONE)
@@ -467,7 +474,7 @@ void pool_step(struct export_pool *pool) {
     if (pool->ring == RING_NONE && needs_ring(pool)) {
         pool->generation = ++exports->last_generation;
         pool->ring = RING_ASKED;
-        tell_ring(pool, DATA_RING_WANTED, pool->generation);
+        want_ring(pool);
         return;
     }
     if (pool->ring != RING_ATTACHED)

@@ -50,6 +50,7 @@ static bool make_memory(struct ring *ring, struct err *err) {
     ring->shared->head.version = RING_VERSION;
     ring->shared->head.entries = RING_ENTRIES;
     ring->shared->head.pages = RING_PAGES;
+    ring_set_spin(ring, RING_SPIN_NS);
     atomic_store_explicit(&ring->shared->runner.cpu, CPU_UNKNOWN, memory_order_relaxed);
     atomic_store_explicit(&ring->shared->data.cpu, CPU_UNKNOWN, memory_order_relaxed);
     return true;
@@ -70,6 +71,12 @@ bool ring_create(struct ring *ret, struct err *err) {
 fail:
     ring_release(&ring);
     return false;
+}
+
+void ring_set_spin(struct ring *ring, uint64_t spin_ns) {
+    CHECK(ring->side == RING_DATA);
+    ring->spin_ns = spin_ns < RING_SPIN_NS ? spin_ns : RING_SPIN_NS;
+    ring->shared->head.spin_ns = (uint32_t)ring->spin_ns;
 }
 
 /* A file that can shrink would end its reader by SIGBUS. */
@@ -99,6 +106,8 @@ bool ring_open(int memory_fd, int wake_runner, int wake_data, struct ring *ret, 
         ring_release(&ring);
         return false;
     }
+    uint64_t spin_ns = *(const volatile uint32_t *)&ring.shared->head.spin_ns;
+    ring.spin_ns = spin_ns < RING_SPIN_NS ? spin_ns : RING_SPIN_NS;
     *ret = ring;
     return true;
 }
@@ -330,11 +339,15 @@ bool ring_asleep(struct ring *ring) {
     return false;
 }
 
+void ring_awake_at_edge(struct ring *ring) {
+    atomic_store_explicit(own_asleep(ring), 0, memory_order_relaxed);
+}
+
 /* RWF_NOWAIT, because the other side may have made the shared description a blocking one. */
 void ring_awake(struct ring *ring) {
     uint64_t count;
     struct iovec part = {.iov_base = &count, .iov_len = sizeof count};
-    atomic_store_explicit(own_asleep(ring), 0, memory_order_relaxed);
+    ring_awake_at_edge(ring);
     ssize_t taken = preadv2(ring->side == RING_DATA ? ring->wake_data : ring->wake_runner, &part, 1,
                             -1, RWF_NOWAIT);
     (void)taken; /* nothing there: nobody had to write */

@@ -14,8 +14,9 @@
  *   consumer: sleep = 1; seq_cst fence; look at the ring again; nothing: wait for the eventfd
  *   producer: publish the tail (release); seq_cst fence; sleep was 1? exchange it to 0: write the
  *             eventfd
- * Before it sleeps a consumer may look for up to RING_SPIN_NS, yielding, unless the other side was
- * last seen on the same processor.
+ * Before it sleeps a consumer may look for up to `spin_ns` of the ring, yielding, unless the other
+ * side was last seen on the same processor (and see patience.h). sluice-data says how long that is;
+ * never more than RING_SPIN_NS.
  *
  * Life cycle: sluice-data calls ring_create, hands copies of the three descriptors on, and unmaps
  * with ring_release after the runner is known to be gone or detached. The runner calls ring_open
@@ -82,6 +83,7 @@ struct ring_extent { /* in the pages of an EXTENTS call */
 struct ring_shared {
     struct {
         uint32_t magic, version, entries, pages;
+        uint32_t spin_ns;
     } head __attribute__((aligned(128)));
     struct {
         _Atomic uint32_t tail; /* next to be written, counts up for ever */
@@ -116,6 +118,7 @@ struct ring {
     int memory_fd;       /* sealed against growing, shrinking and further seals */
     int wake_runner;     /* eventfd: written by sluice-data */
     int wake_data;       /* eventfd: written by the runner */
+    uint64_t spin_ns;    /* the most that a wait may be looked through; RING_SPIN_NS at first */
     _Atomic bool broken; /* set by either thread, never cleared */
     /* This side's own copies: what the other side says is never taken as a base. */
     uint32_t submitted, submission_seen;
@@ -132,6 +135,9 @@ static inline bool ring_broken(const struct ring *ring) {
 /* sluice-data's side: makes the three descriptors and touches every page, so that no first touch
  * costs a call. */
 bool ring_create(struct ring *ret, struct err *err);
+/* For both sides, before the descriptors are handed on. 0: nobody looks. More than RING_SPIN_NS is
+ * that. */
+void ring_set_spin(struct ring *ring, uint64_t spin_ns);
 /* The runner's side. Owns the descriptors from here on, also on failure. Checks seals, size, magic.
  */
 bool ring_open(int memory_fd, int wake_runner, int wake_data, struct ring *ret, struct err *err);
@@ -168,6 +174,8 @@ bool ring_spin(struct ring *ring, uint64_t budget_ns);
  * false: there is something. */
 bool ring_asleep(struct ring *ring);
 void ring_awake(struct ring *ring); /* takes the eventfd's count back */
+/* The same for who waits by EPOLLET: there each write is told once, and no count need be taken. */
+void ring_awake_at_edge(struct ring *ring);
 
 /* Payload: `length` bytes from the start of `page` on. NULL: not inside the ring (a hostile index).
  */

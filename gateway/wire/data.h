@@ -51,6 +51,10 @@
 #define DATA_RING_FIELDS(F, T) \
     F(T, UUID, pool, 0, "")    \
     F(T, U64, generation, 0, "chosen by the gateway, counts up")
+#define DATA_WANTED_FIELDS(F, T)                                 \
+    F(T, UUID, pool, 0, "")                                      \
+    F(T, U64, generation, 0, "chosen by the gateway, counts up") \
+    F(T, U32, spin_ns, 0, "how long either side may look before it sleeps; 0: not at all")
 #define DATA_STILL_FIELDS(F, T)  \
     F(T, UUID, pool, 0, "")      \
     F(T, U64, generation, 0, "") \
@@ -95,6 +99,7 @@ SHAPE_STRUCT(data_has, DATA_HAS_FIELDS)
 SHAPE_STRUCT(data_ping, DATA_PING_FIELDS)
 SHAPE_STRUCT(data_pong, DATA_PONG_FIELDS)
 SHAPE_STRUCT(data_ring, DATA_RING_FIELDS)
+SHAPE_STRUCT(data_wanted, DATA_WANTED_FIELDS)
 SHAPE_STRUCT(data_still, DATA_STILL_FIELDS)
 SHAPE_STRUCT(data_export, DATA_EXPORT_FIELDS)
 SHAPE_STRUCT(data_volume_open, DATA_VOLUME_OPEN_FIELDS)

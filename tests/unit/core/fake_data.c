@@ -140,9 +140,10 @@ void data_process_send(struct data_process *process, enum data_number number, co
     fake.said[number]++;
     CHECK(fake.later_count < LATER_MAX);
     if (number == DATA_RING_WANTED) {
-        const struct data_ring *ring = body;
-        fake.generation = ring->generation;
-        fake.later[fake.later_count].ring = *ring;
+        const struct data_wanted *wanted = body;
+        fake.generation = wanted->generation;
+        fake.later[fake.later_count].ring =
+            (struct data_ring){.pool = wanted->pool, .generation = wanted->generation};
         fake.later[fake.later_count].number = DATA_RING_MADE;
         fake.later_count += fake.obliging;
     } else if (number == DATA_LISTEN) {

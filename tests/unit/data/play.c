@@ -487,7 +487,8 @@ void play_open(struct play *play, const struct play_script *script) {
 }
 
 void play_run(struct play *play, const struct play_script *script) {
-    struct data_ring wanted = {.pool = play->pool, .generation = ++play->generation};
+    struct data_wanted wanted = {
+        .pool = play->pool, .generation = ++play->generation, .spin_ns = RING_SPIN_NS};
     say(play, DATA_RING_WANTED, &wanted, -1);
     int descriptors[3];
     hear(play, DATA_RING_MADE, descriptors);

@@ -10,11 +10,13 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -228,6 +230,45 @@ static void a_depth_that_varies_between_sleepers(void **state) {
     call_and_answer(CALLS / 4, 7, 0);
 }
 
+static void sluice_data_says_how_long_both_sides_look(void **state) {
+    (void)state;
+    assert_int_equal(of_data.spin_ns, RING_SPIN_NS);
+    assert_int_equal(of_runner.spin_ns, RING_SPIN_NS);
+    ring_release(&of_runner);
+    ring_set_spin(&of_data, 0);
+    open_other();
+    assert_int_equal(of_data.spin_ns, 0);
+    assert_int_equal(of_runner.spin_ns, 0);
+    /* Nobody is made to look longer than that is good for, whatever the memory says. */
+    ring_release(&of_runner);
+    of_data.shared->head.spin_ns = UINT32_MAX;
+    open_other();
+    assert_int_equal(of_runner.spin_ns, RING_SPIN_NS);
+}
+
+/* Edge-triggered, with a count that nobody takes back: every sleep still ends. */
+static void who_waits_for_edges_is_told_each_time(void **state) {
+    (void)state;
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET};
+    struct ring_completion completion;
+    int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    assert_return_code(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, of_data.wake_data, &event), errno);
+    for (uint64_t i = 0; i < 100; i++) {
+        submit(i);
+        ring_publish(&of_data);
+        struct ring_submission submission;
+        assert_true(ring_next_submission(&of_runner, &submission));
+        assert_true(ring_asleep(&of_data));
+        assert_int_equal(epoll_wait(epoll_fd, &event, 1, 0), 0);
+        complete(i);
+        ring_publish(&of_runner);
+        assert_int_equal(epoll_wait(epoll_fd, &event, 1, 0), 1);
+        ring_awake_at_edge(&of_data);
+        assert_true(ring_next_completion(&of_data, &completion));
+    }
+    close(epoll_fd);
+}
+
 /* ---- an other side that means harm ---------------------------------------------------------- */
 
 static void scribble(void) {
@@ -383,6 +424,8 @@ int main(void) {
         TEST(a_million_calls_and_no_wake_up_is_lost),
         TEST(one_call_at_a_time_between_sleepers),
         TEST(a_depth_that_varies_between_sleepers),
+        TEST(sluice_data_says_how_long_both_sides_look),
+        TEST(who_waits_for_edges_is_told_each_time),
         TEST(whatever_the_memory_says_it_ends_well),
         TEST(lies_are_found),
         TEST(a_head_that_runs_ahead_is_a_lie),
