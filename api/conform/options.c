@@ -13,6 +13,8 @@
 
 #include <sluice/driver.h>
 
+#include "conform/manual.h"
+
 #define STEPS_DEFAULT 400
 #define STEPS_MAX 1000000
 #define DEADLINE_DEFAULT_S 30
@@ -153,6 +155,10 @@ int options_parse(int count, char **arguments, struct options *ret) {
     while ((letter = getopt_long(count, arguments, "h", long_options, NULL)) != -1) {
         if (letter == 'h') {
             print_help();
+            return 0;
+        }
+        if (letter == 'm') {
+            manual_print();
             return 0;
         }
         if (letter == 'V') {

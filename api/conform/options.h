@@ -27,7 +27,7 @@ struct options {
     uint64_t size_bytes;
 };
 
-/* -1: go on. Otherwise the status to end with: 0 after --help, 2 after wrong use. */
+/* -1: go on. Otherwise the status to end with: 0 after --help and its like, 2 after wrong use. */
 int options_parse(int count, char **arguments, struct options *ret);
 
 #endif

@@ -162,6 +162,7 @@ static bool release(struct kit *kit) {
 
 int run_tests(const struct options *options) {
     static struct subject subject;
+    static struct kit kit;
     struct report report;
     char why[SUBJECT_WHY_MAX];
     if (!only_is_known(options)) {
@@ -179,25 +180,24 @@ int run_tests(const struct options *options) {
         fprintf(stderr, "sluice-conform: %s\n", why);
         return 2;
     }
-    struct kit *kit = stage_open(&subject);
-    if (kit == NULL) {
+    if (!stage_open(&kit, &subject)) {
         fprintf(stderr, "sluice-conform: there is no memory: %s\n", strerror(errno));
         return 2;
     }
     struct outcome outcome;
-    if (!look(kit, &outcome)) {
-        return give_up(options, kit, &outcome);
+    if (!look(&kit, &outcome)) {
+        return give_up(options, &kit, &outcome);
     }
-    if (!report_begin(&report, options->junit, count_wanted(options), &kit->shared->look,
+    if (!report_begin(&report, options->junit, count_wanted(options), &kit.shared->look,
                       subject.seed)) {
         fprintf(stderr, "sluice-conform: %s: %s\n", options->junit, strerror(errno));
         return 2;
     }
     bool on = true;
     for (uint32_t i = 0; on && i < test_count; i++) {
-        on = !is_wanted(options, &tests[i]) || run_one(kit, options, i, &report);
+        on = !is_wanted(options, &tests[i]) || run_one(&kit, options, i, &report);
     }
-    bool back = !on || is_wanted(options, &tests[test_count - 1]) || release(kit);
+    bool back = !on || is_wanted(options, &tests[test_count - 1]) || release(&kit);
     if (!report_end(&report)) {
         fprintf(stderr, "sluice-conform: %s: it could not be written\n", options->junit);
         return 2;

@@ -24,17 +24,15 @@
 
 static struct shared *shared_of_process;
 
-struct kit *stage_open(const struct subject *subject) {
-    struct kit *kit = calloc(1, sizeof *kit);
+bool stage_open(struct kit *kit, const struct subject *subject) {
     void *shared =
         mmap(NULL, sizeof *kit->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (kit == NULL || shared == MAP_FAILED) {
-        free(kit);
-        return NULL;
+    if (shared == MAP_FAILED) {
+        return false;
     }
     kit->subject = subject;
     kit->shared = shared;
-    return kit;
+    return true;
 }
 
 /* In the test's process: the first failure is the verdict, and the process ends. */

@@ -25,8 +25,8 @@ struct outcome {
     double seconds;
 };
 
-/* Shared memory and the numbers of the subject; NULL: it cannot be had. */
-struct kit *stage_open(const struct subject *subject);
+/* Shared memory for a kit of zeroes, until the program's end. false: errno says why. */
+bool stage_open(struct kit *kit, const struct subject *subject);
 /* Runs `what` with ids from `first_id` on; needs (enum test_need) says whether the pool is open. */
 void stage_run(struct kit *kit, kit_fn *what, uint32_t needs, uint32_t first_id,
                struct outcome *ret);

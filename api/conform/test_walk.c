@@ -11,10 +11,10 @@
 #include "conform/test.h"
 
 #define POOL_OWN 1
-#define COMPARE_EVERY 16  /* steps of the walk */
-#define STEPS_PER_KILL 10 /* --steps are so many times the kills */
+#define COMPARE_EVERY 16 /* steps of the walk */
+#define STEPS_PER_KILL 5 /* --steps are so many times the kills */
 #define KILLS_LEAST 5
-#define FIRST_DELAY_US 5000 /* until it is known how long a step takes */
+#define FIRST_DELAY_US 5000 /* more each time, until it is known how long a step takes */
 #define DELAY_STEPS 6       /* a kill comes within so many steps */
 #define DELAY_MOST_US 2000000
 #define PHASE_RUNNING 1
@@ -84,7 +84,7 @@ void test_crash_kills(struct kit *kit) {
     kit_run(kit, claim);
     for (uint32_t i = 0; i < kills; i++) {
         uint64_t done = steps_done(model);
-        uint64_t span_us = done > 0 ? DELAY_STEPS * run_us / done : FIRST_DELAY_US;
+        uint64_t span_us = done > 0 ? DELAY_STEPS * run_us / done : (i + 1) * FIRST_DELAY_US;
         uint64_t delay_us =
             rng_below(&rng, (span_us < DELAY_MOST_US ? span_us : DELAY_MOST_US) + 1);
         kit_reach(kit, 0);
@@ -160,6 +160,9 @@ static void start_workers(struct kit *kit, struct worker *workers, void *(*run)(
         workers[i].kit = *kit;
         workers[i].kit.next_id += (i + 1) * THREAD_IDS;
         workers[i].number = i;
+    }
+    /* Not before all have their copy: the host in it is in use from then on. */
+    for (uint32_t i = 0; i < THREADS; i++) {
         EXPECT(THREADS, pthread_create(&workers[i].thread, NULL, run, &workers[i]) == 0,
                "the kit cannot start a thread");
     }
