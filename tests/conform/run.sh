@@ -6,14 +6,14 @@
 . "$(dirname "$0")/../lib.sh"
 
 KIT=$BUILD/bin/sluice-conform
-STEPS=100 # of the model's walk; ten times the kills
+STEPS=100 # of the model's walk; five times the kills
 [ "$SLUICE_FULL" = 1 ] && STEPS=2000
 
 # passes NAME DRIVER PROPERTY...: every test of the kit is one of ours.
 passes() {
     local name=$1 driver=$2 status
     shift 2
-    timeout 300 "$KIT" --seed "$SLUICE_SEED" --steps "$STEPS" --junit "$TEMP/$name.xml" "$BUILD/drivers/$driver" "$@" \
+    timeout 300 "$KIT" --seed "$SLUICE_SEED" --steps "$STEPS" --junit "$TEMP/$name.xml" "$driver" "$@" \
         >"$TEMP/$name.tap" 2>"$TEMP/$name.err"
     status=$?
     # What a driver cannot do by its capabilities is no test that is missing.
@@ -21,6 +21,7 @@ passes() {
     PASSED=$((PASSED + $(grep '^ok' "$TEMP/$name.tap" | grep -vc ' # SKIP ')))
     FAILED=$((FAILED + $(grep -c '^not ok' "$TEMP/$name.tap")))
     grep '^  \|^# .*passed' "$TEMP/$name.tap" | sed 's/^#* */# /'
+    sed -n 's/^ok.*# SKIP /# left out: /p' "$TEMP/$name.tap" | sort | uniq -c | sed 's/^ *\([0-9]*\) # \(.*\)/# \2 (\1)/'
     if [ "$status" -eq 0 ]; then
         ok "$name passes the kit"
     else
@@ -29,10 +30,11 @@ passes() {
     check "$name: nothing is left in its place" test -z "$(find "$TEMP/$name" -type f)"
 }
 
-mkdir "$TEMP/ram" "$TEMP/posix" "$TEMP/second" "$TEMP/memory"
-passes memory ram-0.1.0
-passes ram ram-0.1.0 backing="$TEMP/ram"
-passes posix posix-0.1.0 path="$TEMP/posix" --second path="$TEMP/second"
+mkdir "$TEMP/ram" "$TEMP/posix" "$TEMP/second" "$TEMP/memory" "$TEMP/notebook"
+passes notebook "$BUILD/tests/abi-drivers/notebook.so" # the guide's
+passes memory "$BUILD/drivers/ram-0.1.0"
+passes ram "$BUILD/drivers/ram-0.1.0" backing="$TEMP/ram"
+passes posix "$BUILD/drivers/posix-0.1.0" path="$TEMP/posix" --second path="$TEMP/second"
 
 check "JUnit names each test" test "$(grep -c '<testcase ' "$TEMP/ram.xml")" = "$("$KIT" --list | wc -l)"
 check "JUnit is XML" python3 -c 'import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])' "$TEMP/ram.xml"
@@ -50,6 +52,8 @@ ends() {
     fi
 }
 
+check "docs/CONFORMANCE.md is what --manual prints (ninja docs makes it)" \
+    diff "$TREE/docs/CONFORMANCE.md" <("$KIT" --manual)
 POSIX=$BUILD/drivers/posix-0.1.0
 ends "--help tells the options" 0 "--identity NAME=VALUE" "$KIT" --help
 ends "no driver is wrong use" 2 "which driver?" "$KIT"
