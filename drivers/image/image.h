@@ -12,12 +12,14 @@
  * caller's and outlive the image.
  *
  * What is stable when. Metadata (where a block lies, what is used) may stay in memory until
- * image_commit or image_flush. image_commit writes all of it to the file in an order that leaves
- * the file a valid image after each single write (space may be lost, which image_check gives back,
- * never bytes). image_flush does the same with the file's flush between the steps, so that it holds
- * for a power failure too. So a writer whose page cache outlives it commits after each write that
- * allocated (image_is_dirty); one whose unflushed writes are sent again flushes only. What was
- * flushed is never lost.
+ * image_commit or image_flush. Both write all of it to the file in an order that leaves the file a
+ * valid image after each single write, also when the power fails between them: space may be lost,
+ * which image_check gives back, never bytes, and every byte reads as before a write that was not
+ * flushed or as after it. image_flush flushes the file; image_commit does where that order needs
+ * it: for every write that brings bytes to a new cluster above others (a parent's) and for some
+ * that only grow the file. So a writer whose page cache outlives it may commit after each write
+ * that allocated (image_is_dirty), at that price; one whose unflushed writes are sent again flushes
+ * only. What was flushed is never lost.
  *
  * Two ways to the bytes. image_read, image_write, ... do all that is needed and block. image_map
  * blocks never: from what is in memory it says where bytes lie now, so that a driver can move
@@ -67,7 +69,7 @@ struct image_error {
 
 struct image_create {
     uint32_t format;         /* enum image_format */
-    uint32_t cluster_bytes;  /* qcow2: 4 KiB to 2 MiB, a power of two; 0: the default of 64 KiB */
+    uint32_t cluster_bytes;  /* qcow2: 512 to 2 MiB, a power of two; 0: the default of 64 KiB */
     uint64_t size_bytes;     /* a multiple of 512 */
     const char *parent_name; /* NULL: none. Written into the image as it is */
     uint32_t parent_format;  /* enum image_format; required with parent_name */
@@ -89,7 +91,8 @@ enum image_open_flag {
  * internal snapshots are UNSUPPORTED. */
 int32_t image_open(struct image_file *file, uint32_t format, uint32_t flags, uint64_t cache_bytes,
                    struct image **ret_image, struct image_error *error);
-/* Does not flush. Accepts NULL. */
+/* Flushes nothing: what was not committed is gone. Gives back space that was set aside, by writes
+ * that may fail without harm. Accepts NULL. */
 void image_close(struct image *image);
 
 uint32_t image_format(const struct image *image);
@@ -110,7 +113,8 @@ int32_t image_write(struct image *image, uint64_t offset, const void *bytes, siz
 /* Reads as zeroes afterwards; keeps or takes as little space as the format allows. */
 int32_t image_write_zeroes(struct image *image, uint64_t offset, uint64_t length);
 /* Gives back whole clusters, which read as zeroes afterwards (also above a parent); the rest of the
- * range is left as it is. */
+ * range is left as it is. UNSUPPORTED, and nothing changed: a raw image in a file that cannot
+ * punch, a qcow2 of version 2 above a parent. */
 int32_t image_trim(struct image *image, uint64_t offset, uint64_t length);
 /* Whether image_commit has anything to do. */
 bool image_is_dirty(const struct image *image);
@@ -120,7 +124,7 @@ int32_t image_flush(struct image *image);
 /* ---- where bytes lie ------------------------------------------------------------------------- */
 
 enum image_run_kind {
-    IMAGE_RUN_FILE = 1, /* at file_offset of `file` */
+    IMAGE_RUN_FILE = 1, /* at file_offset of `file`; what lies behind the file's end is zeroes */
     IMAGE_RUN_ZERO = 2, /* reads as zeroes: a zero cluster, or held by nobody in the chain */
     IMAGE_RUN_SLOW = 3, /* not known without I/O; for a write also: has to be allocated */
 };
@@ -138,9 +142,10 @@ struct image_run {
 void image_map(const struct image *image, uint64_t offset, uint64_t length, bool write,
                struct image_run *ret_run);
 
-/* As image_map for reading, but reads the tables that it needs: FILE or ZERO, never SLOW. With
- * `depth_max` only so many images below are looked at, and what none of them holds is kind 0: what
- * an overlay holds itself is depth_max 0. */
+/* As image_map for reading, but reads the tables that it needs: FILE or ZERO, or SLOW for what is
+ * held compressed. With a `depth_max` below IMAGE_CHAIN_MAX only so many images below are looked
+ * at, and what none of them holds is kind 0: what an overlay holds itself is depth_max 0. The run
+ * may end before what follows differs. */
 int32_t image_extent(struct image *image, uint64_t offset, uint64_t length, uint32_t depth_max,
                      struct image_run *ret_run);
 

@@ -8,7 +8,7 @@
 #include "image/qcow2.h"
 
 #define CLUSTER_BYTES_DEFAULT (64u << 10)
-#define CLUSTER_BYTES_MIN (4u << 10)
+#define CLUSTER_BYTES_MIN 512u
 #define CLUSTER_BYTES_MAX (2u << 20)
 
 static bool probe(const uint8_t *head, size_t length) {
@@ -134,8 +134,7 @@ out:
 
 /* ---- open and close -------------------------------------------------------------------------- */
 
-static void close_image(struct image *image) {
-    struct qcow2 *q = qcow2_of(image);
+static void release(struct qcow2 *q) {
     table_cache_release(&q->cache);
     free(q->extensions);
     free(q->l1);
@@ -144,6 +143,12 @@ static void close_image(struct image *image) {
     free(q->packed);
     free(q->unpacked);
     free(q);
+}
+
+static void close_image(struct image *image) {
+    struct qcow2 *q = qcow2_of(image);
+    qcow2_unreserve(q);
+    release(q);
 }
 
 static int32_t read_table(struct qcow2 *q, uint64_t offset, uint64_t entries, uint64_t **ret) {
@@ -180,7 +185,7 @@ static int32_t begin_writing(struct qcow2 *q, struct image_error *error) {
     qcow2_store64(q->sector + QCOW2_AT_AUTOCLEAR, 0);
     q->autoclear = 0;
     int32_t status = qcow2_head_write(q);
-    return status == SLUICE_OK ? q->image.file->ops->flush(q->image.file) : status;
+    return status == SLUICE_OK ? qcow2_file_flush(q) : status;
 }
 
 static int32_t open_image(struct image_file *file, uint32_t flags, uint64_t cache_bytes,
@@ -197,6 +202,7 @@ static int32_t open_image(struct image_file *file, uint32_t flags, uint64_t cach
     q->slice_bytes = q->image.cluster_bytes < QCOW2_SLICE_BYTES_MAX ? q->image.cluster_bytes
                                                                     : QCOW2_SLICE_BYTES_MAX;
     q->end_cluster = qcow2_clusters(q, q->file_end);
+    q->zero_from = q->file_end;
     q->scratch = malloc(q->image.cluster_bytes);
     status =
         q->scratch == NULL ? SLUICE_NO_MEMORY : read_table(q, q->l1_offset, q->l1_size, &q->l1);
@@ -213,7 +219,7 @@ static int32_t open_image(struct image_file *file, uint32_t flags, uint64_t cach
     *ret_image = &q->image;
     return SLUICE_OK;
 fail:
-    close_image(&q->image);
+    release(q);
     return status;
 }
 
@@ -258,23 +264,25 @@ static bool is_dirty(const struct image *image) {
 
 int32_t qcow2_commit(struct image *image, bool stable) {
     struct qcow2 *q = qcow2_of(image);
-    struct image_file *file = image->file;
-    bool tables = is_dirty(image);
+    bool names = q->cache.dirty[TABLE_L2] > 0 || is_l1_dirty(q);
     bool l1 = is_l1_dirty(q);
-    int32_t status = table_cache_write(&q->cache, TABLE_COUNTS);
-    /* Also the bytes, before anything names them. */
-    if (status == SLUICE_OK && stable && tables)
-        status = file->ops->flush(file);
+    int32_t status = qcow2_write_counts(q);
+    /* Counts and bytes, before anything names them. */
+    if (status == SLUICE_OK && names && (stable || q->unstable))
+        status = qcow2_file_flush(q);
     if (status == SLUICE_OK)
-        status = table_cache_write(&q->cache, TABLE_L2);
-    if (status == SLUICE_OK && stable && l1)
-        status = file->ops->flush(file);
+        status = qcow2_noted(q, table_cache_write(&q->cache, TABLE_L2));
+    if (status == SLUICE_OK && l1)
+        status = qcow2_file_flush(q);
     if (status == SLUICE_OK)
         status = write_l1(q);
     if (status == SLUICE_OK && stable)
-        status = file->ops->flush(file);
-    if (status == SLUICE_OK && stable && q->freed_count > 0)
+        status = qcow2_file_flush(q);
+    if (status == SLUICE_OK && stable && q->freed_count > 0) {
         status = qcow2_free_all(q);
+        /* What is counted less may be found counted as before. */
+        q->unstable = status != SLUICE_OK;
+    }
     return status;
 }
 

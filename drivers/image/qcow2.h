@@ -13,9 +13,14 @@
  * Invariants
  * - What the file holds is a valid image after each single write: a count is in the file before
  *   what it counts is named there, an L2 table before L1 names it, bytes before L2 names them.
+ * - That holds for a power failure too, also for image_commit, which flushes the file where it must
+ *   (`unstable`): after counts were written, and after bytes were written to a cluster that would
+ *   not read as before without them. Counts are made for many clusters at once (`reserved`), so
+ *   that what grows needs few of these flushes.
  * - What is no longer named stays counted until the tables that named it last are on stable storage
- *   without it (`freed`), so that nothing is used again too early, also not across a power failure.
- * - Clusters from `file_end` on were never written: they read as zeroes.
+ *   without it (`freed`), so that nothing is used again too early.
+ * - Whatever is counted lies within the file; bytes from `zero_from` on were never written and read
+ *   as zeroes.
  * - At the begin of a step at least a quarter of the cache is clean and `freed` has room for a step
  *   (qcow2_make_room); a step allocates, writes bytes, and only then names them.
  */
@@ -53,7 +58,10 @@ struct qcow2 {
     uint32_t extensions_bytes;
     bool
         needs_repair; /* left dirty by another program: read-only until image_check has mended it */
-    uint64_t file_end;
+    bool unstable;    /* something has to be flushed before what names it is written */
+    bool failed;      /* a write failed: the file may be somebody else's by now */
+    uint64_t file_end; /* bytes */
+    uint64_t zero_from;
     struct table_cache cache;
     uint64_t *l1;
     uint64_t l1_offset;
@@ -65,9 +73,12 @@ struct qcow2 {
     uint64_t reftable_size; /* entries, whole clusters */
     uint64_t cursor;        /* nothing is free below, as far as it was looked for */
     uint64_t end_cluster;   /* nothing is used from here on, as far as is known */
-    uint8_t *scratch;       /* a cluster, for writes in part */
-    uint8_t *packed;        /* compressed bytes; allocated with the first of them */
-    uint8_t *unpacked;      /* a cluster; the one at unpacked_entry */
+    uint64_t reserved;      /* first of the clusters that are counted, and used by nobody yet */
+    uint64_t reserved_count;
+    uint64_t allocated; /* clusters, since the image was opened */
+    uint8_t *scratch;   /* a cluster, for writes in part */
+    uint8_t *packed;    /* compressed bytes; allocated with the first of them */
+    uint8_t *unpacked;  /* a cluster; the one at unpacked_entry */
     uint64_t unpacked_entry;
     uint32_t freed_count;
     struct qcow2_freed freed[QCOW2_FREED_MAX];
@@ -127,6 +138,10 @@ int32_t qcow2_alloc(struct qcow2 *q, uint64_t want, uint64_t *ret_offset, uint64
 int32_t qcow2_alloc_row(struct qcow2 *q, uint64_t want, uint64_t *ret_offset);
 /* Counts down at once: only what nothing in the file names, on stable storage. */
 int32_t qcow2_free_now(struct qcow2 *q, uint64_t cluster, uint64_t count);
+/* Writes the counts that changed; before what names them is written, the file has to be flushed. */
+int32_t qcow2_write_counts(struct qcow2 *q);
+/* Gives back what is reserved, as far as that works: it is only space. */
+void qcow2_unreserve(struct qcow2 *q);
 /* Counts down once the next flush has made it true that nothing names them. */
 void qcow2_free_later(struct qcow2 *q, uint64_t cluster, uint64_t count);
 int32_t qcow2_free_all(struct qcow2 *q);
@@ -159,8 +174,12 @@ int32_t qcow2_read_packed(struct image *image, uint64_t offset, void *ret_bytes,
 
 /* ---- qcow2_write.c --------------------------------------------------------------------------- */
 
-/* All writes to the file go through here: it knows where the file ends. */
+/* All writes to the file go through here: it knows where the file ends, and what was never written.
+ */
 int32_t qcow2_file_write(struct qcow2 *q, uint64_t offset, const void *bytes, size_t length);
+int32_t qcow2_file_flush(struct qcow2 *q);
+/* Remembers what the file answered to a change: the status. */
+int32_t qcow2_noted(struct qcow2 *q, int32_t status);
 int32_t qcow2_file_zero(struct qcow2 *q, uint64_t offset, uint64_t length);
 int32_t qcow2_write(struct image *image, uint64_t offset, const uint8_t *bytes, size_t length);
 int32_t qcow2_zero(struct image *image, uint64_t offset, uint64_t length, bool hold);

@@ -177,7 +177,7 @@ static int32_t mend(struct checker *c, uint64_t cluster, uint64_t uses) {
     if (q->reftable[cluster >> qcow2_block_bits(q)] == 0)
         status = add_block(c, cluster);
     if (status == SLUICE_OK && table_cache_is_crowded(&q->cache))
-        status = table_cache_write(&q->cache, TABLE_COUNTS);
+        status = qcow2_write_counts(q);
     if (status == SLUICE_OK)
         status = qcow2_count_set(q, cluster, uses);
     if (status == SLUICE_OK) {
@@ -246,7 +246,7 @@ static int32_t finish_repair(struct qcow2 *q) {
     qcow2_store64(q->sector + QCOW2_AT_INCOMPATIBLE, q->incompatible & ~QCOW2_INCOMPATIBLE_DIRTY);
     status = qcow2_head_write(q);
     if (status == SLUICE_OK)
-        status = q->image.file->ops->flush(q->image.file);
+        status = qcow2_file_flush(q);
     if (status != SLUICE_OK) {
         qcow2_store64(q->sector + QCOW2_AT_INCOMPATIBLE, q->incompatible);
         return status;
@@ -265,7 +265,11 @@ int32_t qcow2_check(struct image *image, bool repair, struct image_report *ret,
         image_error_set(error, "the image is open for reading only: nothing can be repaired");
         return SLUICE_READ_ONLY;
     }
-    int32_t status = writable ? qcow2_commit(image, true) : SLUICE_OK;
+    int32_t status = SLUICE_OK;
+    if (writable) {
+        status = qcow2_commit(image, true);
+        qcow2_unreserve(q);
+    }
     if (status != SLUICE_OK)
         return status;
     struct checker c = {.q = q, .in_file = qcow2_clusters(q, q->file_end)};

@@ -10,7 +10,10 @@
 
 #include "image/qcow2.h"
 
-#define SCANNED_SLICES_MAX 4u         /* of one allocation, before it takes what is at the end */
+#define SCANNED_SLICES_MAX 4u /* of one allocation, before it takes what is at the end */
+#define RESERVED_BYTES_MIN (UINT64_C(1) << 20)
+#define RESERVED_BYTES_MAX \
+    (UINT64_C(64) << 20)              /* a flush that often hides behind what is written */
 #define SCANNED_AT_END_MAX (1u << 16) /* then the counts are nonsense */
 
 static uint64_t count_max(const struct qcow2 *q) {
@@ -99,10 +102,6 @@ static int32_t write_reftable_entry(struct qcow2 *q, uint64_t index) {
                             sizeof sector);
 }
 
-static int32_t flush(struct qcow2 *q) {
-    return q->image.file->ops->flush(q->image.file);
-}
-
 static void note_used(struct qcow2 *q, uint64_t end) {
     if (end > q->end_cluster)
         q->end_cluster = end;
@@ -119,13 +118,13 @@ int32_t qcow2_count_add_block(struct qcow2 *q, uint64_t index, uint64_t cluster)
         qcow2_count_store(q->scratch, cluster & mask, q->count_order, 1);
     int32_t status = qcow2_file_write(q, offset, q->scratch, q->image.cluster_bytes);
     if (status == SLUICE_OK)
-        status = flush(q);
+        status = qcow2_file_flush(q);
     if (status != SLUICE_OK)
         return status;
     q->reftable[index] = offset;
     status = write_reftable_entry(q, index);
     if (status == SLUICE_OK)
-        status = flush(q);
+        status = qcow2_file_flush(q);
     if (status != SLUICE_OK) {
         /* Whether the file has it is unknown; without it here nothing is counted in it, and the
          * next try writes the same block at the same place. */
@@ -191,7 +190,7 @@ static int32_t grow_reftable(struct qcow2 *q) {
         offset += q->image.cluster_bytes;
     }
     if (status == SLUICE_OK)
-        status = flush(q);
+        status = qcow2_file_flush(q);
     if (status == SLUICE_OK) {
         uint8_t before[QCOW2_SECTOR_BYTES];
         memcpy(before, q->sector, sizeof before);
@@ -199,7 +198,7 @@ static int32_t grow_reftable(struct qcow2 *q) {
         qcow2_store32(q->sector + QCOW2_AT_REFTABLE_CLUSTERS, (uint32_t)clusters);
         status = qcow2_head_write(q);
         if (status == SLUICE_OK)
-            status = flush(q);
+            status = qcow2_file_flush(q);
         if (status != SLUICE_OK)
             memcpy(q->sector, before, sizeof before);
     }
@@ -288,7 +287,8 @@ static int32_t alloc_in_slice(struct qcow2 *q, uint64_t *at, uint64_t want, uint
     return SLUICE_OK;
 }
 
-int32_t qcow2_alloc(struct qcow2 *q, uint64_t want, uint64_t *ret_offset, uint64_t *ret_count) {
+/* Counts at most `want` free clusters in a row, wherever the first of them is found. */
+static int32_t take_run(struct qcow2 *q, uint64_t want, uint64_t *ret_first, uint64_t *ret_count) {
     uint64_t at = q->cursor;
     uint64_t count = 0;
     uint32_t scanned = 0;
@@ -310,9 +310,57 @@ int32_t qcow2_alloc(struct qcow2 *q, uint64_t want, uint64_t *ret_offset, uint64
     if (!at_end || q->cursor >= q->end_cluster || at == q->cursor)
         q->cursor = at + count;
     note_used(q, at + count);
-    *ret_offset = at << q->cluster_bits;
+    *ret_first = at;
     *ret_count = count;
     return SLUICE_OK;
+}
+
+/* The next clusters to be used, counted and within the file. As many again as were used so far, so
+ * that a crash loses no more space than that. */
+static int32_t reserve(struct qcow2 *q, uint64_t want) {
+    uint64_t more = q->allocated;
+    if (more << q->cluster_bits > RESERVED_BYTES_MAX)
+        more = RESERVED_BYTES_MAX >> q->cluster_bits;
+    if (more << q->cluster_bits < RESERVED_BYTES_MIN)
+        more = RESERVED_BYTES_MIN >> q->cluster_bits;
+    uint64_t first;
+    uint64_t count;
+    int32_t status = take_run(q, more > want ? more : want, &first, &count);
+    if (status != SLUICE_OK)
+        return status;
+    uint64_t end = (first + count) << q->cluster_bits;
+    if (end > q->file_end) {
+        struct image_file *file = q->image.file;
+        status = qcow2_noted(q, file->ops->resize(file, end));
+        if (status != SLUICE_OK) {
+            qcow2_free_now(q, first, count);
+            return status;
+        }
+        q->file_end = end;
+    }
+    q->reserved = first;
+    q->reserved_count = count;
+    return SLUICE_OK;
+}
+
+int32_t qcow2_alloc(struct qcow2 *q, uint64_t want, uint64_t *ret_offset, uint64_t *ret_count) {
+    int32_t status = q->reserved_count == 0 ? reserve(q, want) : SLUICE_OK;
+    if (status != SLUICE_OK)
+        return status;
+    uint64_t count = want < q->reserved_count ? want : q->reserved_count;
+    *ret_offset = q->reserved << q->cluster_bits;
+    *ret_count = count;
+    q->reserved += count;
+    q->reserved_count -= count;
+    q->allocated += count;
+    return SLUICE_OK;
+}
+
+void qcow2_unreserve(struct qcow2 *q) {
+    if (q->reserved_count > 0 && !q->failed &&
+        qcow2_free_now(q, q->reserved, q->reserved_count) == SLUICE_OK)
+        qcow2_write_counts(q);
+    q->reserved_count = 0;
 }
 
 int32_t qcow2_alloc_row(struct qcow2 *q, uint64_t want, uint64_t *ret_offset) {
@@ -381,7 +429,7 @@ static int32_t free_counts(struct qcow2 *q, uint64_t cluster, uint64_t count, bo
         /* Counts go to the file before anything that names what they count: always in order. */
         int32_t status = SLUICE_OK;
         if (table_cache_is_crowded(&q->cache))
-            status = table_cache_write(&q->cache, TABLE_COUNTS);
+            status = qcow2_write_counts(q);
         uint8_t *counts = NULL;
         uint64_t offset = 0;
         if (status == SLUICE_OK)
@@ -414,6 +462,13 @@ void qcow2_free_later(struct qcow2 *q, uint64_t cluster, uint64_t count) {
     q->freed[q->freed_count++] = (struct qcow2_freed){.cluster = cluster, .count = count};
 }
 
+int32_t qcow2_write_counts(struct qcow2 *q) {
+    if (q->cache.dirty[TABLE_COUNTS] == 0)
+        return SLUICE_OK;
+    q->unstable = true;
+    return qcow2_noted(q, table_cache_write(&q->cache, TABLE_COUNTS));
+}
+
 int32_t qcow2_free_all(struct qcow2 *q) {
     while (q->freed_count > 0) {
         const struct qcow2_freed run = q->freed[q->freed_count - 1];
@@ -422,5 +477,5 @@ int32_t qcow2_free_all(struct qcow2 *q) {
             return status;
         q->freed_count--;
     }
-    return table_cache_write(&q->cache, TABLE_COUNTS);
+    return qcow2_write_counts(q);
 }

@@ -304,7 +304,7 @@ int32_t qcow2_set_parent(struct image *image, const char *name, uint32_t format,
         status = qcow2_file_write(q, 0, head, length);
     }
     if (status == SLUICE_OK)
-        status = image->file->ops->flush(image->file);
+        status = qcow2_file_flush(q);
     if (status == SLUICE_OK)
         memcpy(q->sector, head, sizeof q->sector);
     free(head);

@@ -11,7 +11,7 @@
 static int32_t change_head(struct qcow2 *q, const uint8_t before[QCOW2_SECTOR_BYTES]) {
     int32_t status = qcow2_head_write(q);
     if (status == SLUICE_OK)
-        status = q->image.file->ops->flush(q->image.file);
+        status = qcow2_file_flush(q);
     if (status != SLUICE_OK)
         memcpy(q->sector, before, QCOW2_SECTOR_BYTES);
     return status;

@@ -10,17 +10,35 @@
 
 #include "image/qcow2.h"
 
+int32_t qcow2_noted(struct qcow2 *q, int32_t status) {
+    if (status != SLUICE_OK && status != SLUICE_NO_SPACE && status != SLUICE_QUOTA)
+        q->failed = true;
+    return status;
+}
+
+/* Before a write: one that fails may have written any part. */
+static void note_written(struct qcow2 *q, uint64_t end) {
+    if (end > q->file_end)
+        q->file_end = end;
+    if (end > q->zero_from)
+        q->zero_from = end;
+}
+
 int32_t qcow2_file_write(struct qcow2 *q, uint64_t offset, const void *bytes, size_t length) {
-    /* Before: a write that fails may have written any part. */
-    if (offset + length > q->file_end)
-        q->file_end = offset + length;
-    return q->image.file->ops->write(q->image.file, offset, bytes, length);
+    note_written(q, offset + length);
+    return qcow2_noted(q, q->image.file->ops->write(q->image.file, offset, bytes, length));
 }
 
 int32_t qcow2_file_zero(struct qcow2 *q, uint64_t offset, uint64_t length) {
-    if (offset + length > q->file_end)
-        q->file_end = offset + length;
-    return image_file_write_zeroes(q->image.file, offset, length);
+    note_written(q, offset + length);
+    return qcow2_noted(q, image_file_write_zeroes(q->image.file, offset, length));
+}
+
+int32_t qcow2_file_flush(struct qcow2 *q) {
+    int32_t status = qcow2_noted(q, q->image.file->ops->flush(q->image.file));
+    if (status == SLUICE_OK)
+        q->unstable = false;
+    return status;
 }
 
 /* ---- the table of an offset ------------------------------------------------------------------ */
@@ -32,7 +50,10 @@ static int32_t make_table(struct qcow2 *q, uint32_t l1_index) {
     if (status != SLUICE_OK)
         return status;
     table_cache_forget(&q->cache, offset, q->image.cluster_bytes);
-    status = qcow2_file_zero(q, offset, q->image.cluster_bytes);
+    if (offset < q->zero_from)
+        status = qcow2_file_zero(q, offset, q->image.cluster_bytes);
+    else
+        q->zero_from = offset + q->image.cluster_bytes; /* slices will be written */
     if (status != SLUICE_OK) {
         qcow2_free_now(q, offset >> q->cluster_bits, 1);
         return status;
@@ -87,10 +108,10 @@ static void free_entry(struct qcow2 *q, uint64_t entry) {
     } else if ((entry & QCOW2_OFFSET_MASK) != 0) {
         uint64_t cluster = (entry & QCOW2_OFFSET_MASK) >> q->cluster_bits;
         qcow2_free_later(q, cluster, 1);
-        /* Who had it mapped may have written behind what is known as the file's end. */
+        /* Who had it mapped may have written all of it. */
         uint64_t end = (cluster + 1) << q->cluster_bits;
-        if (end > q->file_end && end < QCOW2_FILE_MAX)
-            q->file_end = end;
+        if (end > q->zero_from && end < QCOW2_FILE_MAX)
+            q->zero_from = end;
     }
 }
 
@@ -134,6 +155,15 @@ static int32_t write_whole(struct qcow2 *q, const struct write_step *step, uint6
     size_t tail = whole - step->head - step->length;
     uint64_t begin = step->offset - step->head;
     uint64_t end = step->offset + step->length;
+    /* Only zeroes that stay zeroes unless the bytes get there can be named before they do. */
+    bool zero = false;
+    if (fresh) {
+        int32_t status = image_chain_is_zero(&q->image, begin, whole, &zero);
+        if (status != SLUICE_OK)
+            return status;
+    }
+    if (!zero)
+        q->unstable = true;
     if (step->clusters == 1 && step->length < whole && !fresh) {
         /* One write rather than three. */
         int32_t status = image_chain_read(&q->image, begin, q->scratch, step->head);
@@ -152,7 +182,7 @@ static int32_t write_whole(struct qcow2 *q, const struct write_step *step, uint6
 static int32_t write_new(struct qcow2 *q, struct write_step *step, size_t *ret_done) {
     uint64_t to;
     uint64_t count;
-    uint64_t file_end = q->file_end;
+    uint64_t zero_from = q->zero_from;
     int32_t status = qcow2_alloc(q, step->clusters, &to, &count);
     if (status != SLUICE_OK)
         return status;
@@ -162,7 +192,7 @@ static int32_t write_new(struct qcow2 *q, struct write_step *step, size_t *ret_d
         step->length = room;
     status = hits_tables(q, to, count << q->cluster_bits) ? SLUICE_CORRUPT : SLUICE_OK;
     if (status == SLUICE_OK)
-        status = write_whole(q, step, to, to >= file_end);
+        status = write_whole(q, step, to, to >= zero_from);
     struct qcow2_place place;
     if (status == SLUICE_OK)
         status = place_to_write(q, step->offset, &place);
