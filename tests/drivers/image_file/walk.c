@@ -131,6 +131,11 @@ static bool add_image(struct walk *walk) {
                                 .parent_name = bottom ? NULL : parent,
                                 .parent_format = bottom ? 0 : image_format(walk_top(walk))};
     struct image_error error = {""};
+    char path[512];
+    if (walk->folder != NULL) {
+        path_of(walk, at, path, sizeof path);
+        unlink(path); /* of a walk that went wrong */
+    }
     if (!open_file(walk, at))
         return false;
     int32_t status = image_create(at->file, &args, &error);
@@ -140,7 +145,7 @@ static bool add_image(struct walk *walk) {
     return open_image(walk, at->file, walk->count - 1, &at->image);
 }
 
-bool walk_start(struct walk *walk, uint64_t seed) {
+static void begin(struct walk *walk, uint64_t seed) {
     walk->random = seed;
     walk->generations = 0;
     walk->count = 0;
@@ -151,10 +156,24 @@ bool walk_start(struct walk *walk, uint64_t seed) {
     walk->scratch = malloc(walk->size_max);
     if (walk->bytes == NULL || walk->scratch == NULL)
         abort();
+}
+
+bool walk_start(struct walk *walk, uint64_t seed) {
+    begin(walk, seed);
     if (walk->format == 0)
         walk->format = walk_random(walk, 3) == 0 ? IMAGE_FORMAT_RAW : IMAGE_FORMAT_QCOW2;
     walk->size = walk->size_max / 2 - walk_random(walk, 200) * SECTOR_BYTES;
     return add_image(walk);
+}
+
+bool walk_start_with(struct walk *walk, uint64_t seed, const uint8_t *bytes, uint64_t size) {
+    begin(walk, seed);
+    memcpy(walk->bytes, bytes, size);
+    walk->size = size;
+    struct walk_image *at = &walk->at[0];
+    *at = (struct walk_image){.generation = ++walk->generations};
+    walk->count = 1;
+    return open_file(walk, at) && open_image(walk, at->file, 0, &at->image);
 }
 
 void walk_end(struct walk *walk) {

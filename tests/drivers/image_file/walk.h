@@ -63,6 +63,8 @@ struct walk {
 uint64_t walk_random(struct walk *walk, uint64_t below);
 /* Fields above `generations` are set; begins with one image. */
 bool walk_start(struct walk *walk, uint64_t seed);
+/* Begins with g1.img of the folder, which somebody else made and which reads as `bytes`. */
+bool walk_start_with(struct walk *walk, uint64_t seed, const uint8_t *bytes, uint64_t size);
 void walk_end(struct walk *walk);
 struct image *walk_top(const struct walk *walk);
 /* A new top above what is there. */
