@@ -457,6 +457,9 @@ void model_recover(struct model *model, struct host_pool *pool) {
     struct model_intent *intent = &model->intent;
     if (intent->begun) {
         enum model_effect effect = operations[intent->operation].effect;
+        if (effect == EFFECT_VOLUME || effect == EFFECT_SNAPSHOT) {
+            operations[intent->operation].apply(model); /* what is to be seen, if anything is */
+        }
         bool cancelled = model_look(model, pool, effect);
         if (!cancelled && effect != EFFECT_DATA) {
             operations[intent->operation].ask(model, pool);
@@ -465,6 +468,10 @@ void model_recover(struct model *model, struct host_pool *pool) {
         intent->begun = false;
     }
     model_compare(model, pool);
+}
+
+const char *model_doing(const struct model *model) {
+    return model->intent.begun ? operations[model->intent.operation].name : "nothing";
 }
 
 void model_tell(const struct model *model, char *ret_text, size_t size) {

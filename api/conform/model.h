@@ -83,6 +83,8 @@ void model_step(struct model *model, struct host_pool *pool);
 void model_compare(struct model *model, struct host_pool *pool);
 /* In a process that opened the pool after the one before died: ends the step that was under way. */
 void model_recover(struct model *model, struct host_pool *pool);
+/* The operation of the step that is under way, or "nothing". */
+const char *model_doing(const struct model *model);
 /* "create 12, clone 3, ..." */
 void model_tell(const struct model *model, char *ret_text, size_t size);
 

@@ -170,6 +170,7 @@ void model_settle(struct model *model, struct host_pool *pool, bool certain) {
 
 static bool look_at_volume(struct model *model, struct host_pool *pool) {
     const struct model_intent *intent = &model->intent;
+    struct model_thing *volume = &model->volumes[intent->volume];
     struct sluice_volume told;
     int32_t status = host_get(pool, &intent->id, &told);
     EXPECT(HALF, status == SLUICE_NOT_FOUND || status == SLUICE_OK,
@@ -178,6 +179,9 @@ static bool look_at_volume(struct model *model, struct host_pool *pool) {
     EXPECT(HALF, status != SLUICE_OK || told.size_bytes == intent->size,
            "a volume whose making was killed has %llu bytes and not %llu",
            (unsigned long long)told.size_bytes, (unsigned long long)intent->size);
+    if (status == SLUICE_OK && volume->there) {
+        compare_thing(model, pool, volume, NULL);
+    }
     if (rng_below(&model->rng, 3) != 0) {
         return false;
     }
@@ -187,12 +191,14 @@ static bool look_at_volume(struct model *model, struct host_pool *pool) {
     status = host_get(pool, &intent->id, &told);
     EXPECT(CANCEL, status == SLUICE_NOT_FOUND,
            "what was killed and deleted: volume_get answered %s", status_name(status));
+    volume->there = false;
     return true;
 }
 
 static bool look_at_snapshot(struct model *model, struct host_pool *pool) {
     const struct model_intent *intent = &model->intent;
     const struct sluice_uuid *volume = &model->volumes[intent->volume].id;
+    struct model_thing *snapshot = &model->snapshots[intent->snapshot];
     struct sluice_snapshot told;
     int32_t status = host_snapshot_get(pool, volume, &intent->id, &told);
     EXPECT(HALF, status == SLUICE_NOT_FOUND || status == SLUICE_OK,
@@ -201,6 +207,9 @@ static bool look_at_snapshot(struct model *model, struct host_pool *pool) {
     EXPECT(HALF, status != SLUICE_OK || told.size_bytes == intent->size,
            "a snapshot whose making was killed has %llu bytes and not %llu",
            (unsigned long long)told.size_bytes, (unsigned long long)intent->size);
+    if (status == SLUICE_OK) {
+        compare_thing(model, pool, NULL, snapshot);
+    }
     if (rng_below(&model->rng, 3) != 0) {
         return false;
     }
@@ -210,6 +219,7 @@ static bool look_at_snapshot(struct model *model, struct host_pool *pool) {
     status = host_snapshot_get(pool, volume, &intent->id, &told);
     EXPECT(CANCEL, status == SLUICE_NOT_FOUND,
            "what was killed and deleted: snapshot_get answered %s", status_name(status));
+    snapshot->there = false;
     return true;
 }
 
@@ -240,6 +250,20 @@ static void look_at_resize(struct model *model, struct host_pool *pool) {
            "a resize from %llu to %llu that was killed: volume_get answered %s, %llu bytes",
            (unsigned long long)volume->size, (unsigned long long)model->intent.size,
            status_name(status), (unsigned long long)told.size_bytes);
+    if (!has(model, SLUICE_CAP_DATA)) {
+        return;
+    }
+    /* Whichever it is, it is whole; the model has zeroes beyond the old size. */
+    uint64_t size;
+    uint8_t *bytes = take_buffer();
+    read_window(model, pool, &volume->id, NULL, bytes, &size);
+    uint64_t window = model_window(size);
+    uint64_t at = first_difference(bytes, volume->bytes, window);
+    EXPECT(HALF, size == told.size_bytes && at == window,
+           "a resize from %llu to %llu that was killed left %llu bytes, and at %llu another byte",
+           (unsigned long long)volume->size, (unsigned long long)model->intent.size,
+           (unsigned long long)size, (unsigned long long)at);
+    free(bytes);
 }
 
 bool model_look(struct model *model, struct host_pool *pool, enum model_effect effect) {

@@ -69,6 +69,24 @@ void test_snapshot_outlives(struct kit *kit) {
          SLUICE_NOT_FOUND);
 }
 
+void test_snapshot_live(struct kit *kit) {
+    struct host_data data;
+    const struct sluice_uuid volume = kit_volume(kit, kit->size);
+    kit_data_open(kit, &data, &volume, NULL, false);
+    kit_write(&data, 1, 0, kit->size, true);
+    kit_write(&data, 2, 0, kit->block, false);
+    const struct sluice_uuid snapshot = kit_snapshot(kit, &volume);
+    kit_write(&data, 3, 0, 2 * kit->block, true);
+    kit_read(RULE_SNAPSHOT, &data, 3, 0, 2 * kit->block, "an open volume, after its snapshot");
+    kit_read(RULE_SNAPSHOT, &data, 1, 2 * kit->block, kit->size - 2 * kit->block,
+             "an open volume, where nothing was written after its snapshot");
+    kit_expect(kit, RULE_SNAPSHOT, &volume, &snapshot, 2, 0, kit->block,
+               "a live snapshot, where a write was acknowledged before it");
+    kit_expect(kit, RULE_SNAPSHOT, &volume, &snapshot, 1, kit->block, kit->size - kit->block,
+               "a live snapshot, after its volume was written");
+    host_data_close(&data);
+}
+
 /* Lists the snapshots of a volume, or of all; expects exactly `ids`, in order. */
 static void list_by(struct kit *kit, const struct sluice_uuid *volume, uint32_t capacity,
                     const struct sluice_uuid *ids, const struct sluice_uuid *of, uint32_t count) {

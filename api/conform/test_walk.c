@@ -94,6 +94,8 @@ void test_crash_kills(struct kit *kit) {
         run_us += delay_us;
         kill(worker, SIGKILL);
         kit_join(kit, worker, SIGKILL);
+        /* Should what follows fail, it is said of what. */
+        kit_note(kit, "kill %u of %u was during: %s", i + 1, kills, model_doing(model));
     }
     kit_run(kit, recover_and_close);
     model_tell(model, told, sizeof told);
