@@ -32,9 +32,11 @@ struct memory_file {
     struct event *events;
     size_t count;
     size_t events_room;
+    uint64_t limit;
     uint64_t fail_number;
     int32_t fail_status;
     bool fail_for_ever;
+    bool has_failed;
     uint64_t reads;
     uint64_t changes;
     uint64_t flushes;
@@ -51,7 +53,7 @@ static struct memory_file *memory_of(struct image_file *file) {
 }
 
 static int32_t grow(struct memory_file *memory, uint64_t size) {
-    if (size > MEMORY_FILE_MAX)
+    if (size > memory->limit)
         return SLUICE_NO_SPACE;
     if (size > memory->room) {
         size_t room = memory->room * 2 > size ? memory->room * 2 : (size_t)size;
@@ -100,6 +102,7 @@ static bool fails(struct memory_file *memory) {
         memory->fail_number--;
         return false;
     }
+    memory->has_failed = true;
     if (!memory->fail_for_ever)
         memory->fail_number = 0;
     return true;
@@ -198,6 +201,7 @@ static const struct image_file_ops memory_ops = {
 struct memory_file *memory_file_create(void) {
     struct memory_file *memory = must_have(calloc(1, sizeof *memory));
     memory->file.ops = &memory_ops;
+    memory->limit = MEMORY_FILE_MAX;
     pthread_mutex_init(&memory->lock, NULL);
     return memory;
 }
@@ -324,6 +328,15 @@ void memory_file_fail(struct memory_file *memory, uint64_t number, int32_t statu
     memory->fail_number = number;
     memory->fail_status = status;
     memory->fail_for_ever = for_ever;
+    memory->has_failed = false;
+}
+
+bool memory_file_has_failed(const struct memory_file *memory) {
+    return memory->has_failed;
+}
+
+void memory_file_limit(struct memory_file *memory, uint64_t bytes) {
+    memory->limit = bytes;
 }
 
 uint64_t memory_file_reads(const struct memory_file *memory) {

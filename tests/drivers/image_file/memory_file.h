@@ -45,6 +45,10 @@ struct memory_file *memory_file_power_cut(const struct memory_file *memory, size
 /* The call of the given number from now on (reads too; 1: the next) fails, and so do all after it
  * if `for_ever`; a write that fails has written its first half. 0: nothing fails any more. */
 void memory_file_fail(struct memory_file *memory, uint64_t number, int32_t status, bool for_ever);
+/* Whether that call came. */
+bool memory_file_has_failed(const struct memory_file *memory);
+/* What would make the file longer than this is NO_SPACE from now on; as made: 2 GiB. */
+void memory_file_limit(struct memory_file *memory, uint64_t bytes);
 /* Calls since the beginning: reads and changes. */
 uint64_t memory_file_reads(const struct memory_file *memory);
 uint64_t memory_file_changes(const struct memory_file *memory);
