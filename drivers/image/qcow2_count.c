@@ -111,6 +111,8 @@ int32_t qcow2_count_add_block(struct qcow2 *q, uint64_t index, uint64_t cluster)
     uint64_t offset = cluster << q->cluster_bits;
     if (offset >= QCOW2_FILE_MAX)
         return SLUICE_LIMIT;
+    if (qcow2_hits_tables(q, offset, q->image.cluster_bytes))
+        return SLUICE_CORRUPT;
     table_cache_forget(&q->cache, offset, q->image.cluster_bytes);
     memset(q->scratch, 0, q->image.cluster_bytes);
     uint64_t mask = (UINT64_C(1) << qcow2_block_bits(q)) - 1;

@@ -63,6 +63,14 @@ void qcow2_entry_packed(const struct qcow2 *q, uint64_t entry, uint64_t *ret_off
     *ret_length = (further + 1) * QCOW2_SECTOR_BYTES - (offset & SECTOR_MASK);
 }
 
+bool qcow2_hits_tables(const struct qcow2 *q, uint64_t offset, uint64_t length) {
+    uint64_t l1_bytes = (uint64_t)q->l1_size * QCOW2_ENTRY_BYTES;
+    uint64_t reftable_bytes = q->reftable_size * QCOW2_ENTRY_BYTES;
+    return offset < q->image.cluster_bytes ||
+           (offset < q->l1_offset + l1_bytes && q->l1_offset < offset + length) ||
+           (offset < q->reftable_offset + reftable_bytes && q->reftable_offset < offset + length);
+}
+
 /* Whether the file can have a cluster there. */
 static bool is_sound(const struct qcow2 *q, uint64_t cluster_offset) {
     return cluster_offset % q->image.cluster_bytes == 0 && cluster_offset < QCOW2_FILE_MAX;

@@ -127,15 +127,6 @@ struct write_step {
     uint32_t clusters;
 };
 
-/* A stranger's table may name the tables themselves as clusters of the disk. */
-static bool hits_tables(const struct qcow2 *q, uint64_t offset, uint64_t length) {
-    uint64_t l1_bytes = (uint64_t)q->l1_size * QCOW2_ENTRY_BYTES;
-    uint64_t reftable_bytes = q->reftable_size * QCOW2_ENTRY_BYTES;
-    return offset < q->image.cluster_bytes ||
-           (offset < q->l1_offset + l1_bytes && q->l1_offset < offset + length) ||
-           (offset < q->reftable_offset + reftable_bytes && q->reftable_offset < offset + length);
-}
-
 /* Brings the rest of a cluster (all but what is written) to its new place. */
 static int32_t fill(struct qcow2 *q, uint64_t offset, uint64_t to, size_t length, bool fresh) {
     bool zero;
@@ -190,7 +181,7 @@ static int32_t write_new(struct qcow2 *q, struct write_step *step, size_t *ret_d
     size_t room = ((size_t)count << q->cluster_bits) - step->head;
     if (step->length > room)
         step->length = room;
-    status = hits_tables(q, to, count << q->cluster_bits) ? SLUICE_CORRUPT : SLUICE_OK;
+    status = qcow2_hits_tables(q, to, count << q->cluster_bits) ? SLUICE_CORRUPT : SLUICE_OK;
     if (status == SLUICE_OK)
         status = write_whole(q, step, to, to >= zero_from);
     struct qcow2_place place;
@@ -214,7 +205,7 @@ static int32_t write_marked(struct qcow2 *q, struct write_step *step, uint64_t e
                             size_t *ret_done) {
     uint64_t to = entry & QCOW2_OFFSET_MASK;
     if (to % q->image.cluster_bytes != 0 || to >= QCOW2_FILE_MAX ||
-        hits_tables(q, to, q->image.cluster_bytes))
+        qcow2_hits_tables(q, to, q->image.cluster_bytes))
         return SLUICE_CORRUPT;
     int32_t status = write_whole(q, step, to, false);
     struct qcow2_place place;
@@ -271,7 +262,7 @@ static int32_t write_step(struct qcow2 *q, struct write_step *step, size_t *ret_
         return write_new(q, step, ret_done);
     uint64_t to = (entry & QCOW2_OFFSET_MASK) + step->head;
     if ((entry & QCOW2_OFFSET_MASK) % q->image.cluster_bytes != 0 || to >= QCOW2_FILE_MAX ||
-        hits_tables(q, to, step->length))
+        qcow2_hits_tables(q, to, step->length))
         return SLUICE_CORRUPT;
     *ret_done = step->length;
     return qcow2_file_write(q, to, step->bytes, step->length);
