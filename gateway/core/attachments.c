@@ -115,6 +115,16 @@ static void make_spec(const struct attachment_record *record, const char *name,
 
 /* ---- at the start ---------------------------------------------------------------------------- */
 
+/* A certificate that nobody looked at before TLS was configured costs a host its TLS alone. */
+static bool find_ways_again(const struct core *core, const struct host_record *host,
+                            struct attachment_ways *ret, struct err *err) {
+    struct err trouble = ERR_INIT;
+    if (attachment_ways(core, host, ret, &trouble))
+        return true;
+    ret->digest_count = 0;
+    return ret->local || err_set(err, trouble.code, "%s", trouble.text);
+}
+
 /* Those that are being taken back too: they are there until that is done. */
 static bool export_one(struct core *core, const struct attachment_record *record,
                        struct arena *arena, struct err *err) {
@@ -124,7 +134,7 @@ static bool export_one(struct core *core, const struct attachment_record *record
     if (!record->served || strcmp(record->state, "attaching") == 0)
         return true; /* its operation goes on */
     if (!store_get(core->catalog, CORE_HOST, &record->host, arena, &host, NULL, err) ||
-        !attachment_ways(core, &host, &ways, err))
+        !find_ways_again(core, &host, &ways, err))
         return false;
     make_spec(record, name_of(core, record, arena), &ways, &spec);
     exports_add(core->exports, &spec, NULL, NULL);

@@ -15,12 +15,14 @@ done
 
 # ---- certificates ----------------------------------------------------------------------------------
 
-# sign FOLDER NAME CA LINE...: NAME-key.pem and NAME-cert.pem in FOLDER, by CA or, "-", by itself.
+# sign FOLDER NAME CA LINE...: NAME-key.pem and NAME-cert.pem in FOLDER, by CA or, "-", by itself. KEY says of what
+# kind the key is.
+KEY=(--key-type ecdsa)
 sign() {
     local folder=$1 name=$2 ca=$3
     shift 3
     printf '%s\n' "cn = $name" "expiration_days = 2" "$@" >"$folder/$name.template"
-    certtool --generate-privkey --key-type ecdsa --outfile "$folder/$name-key.pem" 2>/dev/null
+    certtool --generate-privkey "${KEY[@]}" --outfile "$folder/$name-key.pem" 2>/dev/null
     if [ "$ca" = - ]; then
         certtool --generate-self-signed --load-privkey "$folder/$name-key.pem" --template "$folder/$name.template" \
             --outfile "$folder/$name-cert.pem" 2>/dev/null
@@ -43,7 +45,9 @@ mkdir -p "$TLS/server" "$TLS/none"
 sign "$TLS" ca - ca cert_signing_key
 sign "$TLS/server" server "$TLS/ca" "ip_address = 127.0.0.1" "dns_name = localhost" tls_www_server signing_key encryption_key
 client_folder alice "$TLS/ca"
+KEY=(--key-type ed25519)
 client_folder mallory "$TLS/ca"
+KEY=(--key-type rsa --bits 2048)
 client_folder loner -
 cp "$TLS/ca-cert.pem" "$TLS/none/"
 
@@ -126,6 +130,7 @@ check "and nothing is different" timeout 60 qemu-img compare --object "$CREDENTI
 
 # ---- who may not -----------------------------------------------------------------------------------
 
+is "his own it opens, with a key of another kind" 67108864 "$(opens mallory "$OTHER")"
 wrong=$(refused mallory "$URI")
 unknown=$(refused alice "nbds://127.0.0.1:$NBD_PORT/00000000-0000-7000-8000-000000000000")
 foreign=$(refused alice "$OTHER")
@@ -176,6 +181,19 @@ else
     skip "clients notice nothing" "no fio"
 fi
 is "who comes after that is served too" 67108864 "$(opens alice "$URI")"
+data_pid() {
+    local pid name
+    for pid in $(children_of "$SUPER_PID"); do
+        { read -r name <"/proc/$pid/comm"; } 2>/dev/null || continue
+        [ "$name" != sluice-data ] || echo "$pid"
+    done
+}
+opens_again() { [ "$(opens alice "$URI")" = 67108864 ]; }
+pid=$(data_pid)
+kill -s KILL "$pid"
+wait_until 10 gone "$pid"
+wait_until 20 opens_again && ok "the successor of sluice-data has certificate, key and port" ||
+    not_ok "the successor of sluice-data has certificate, key and port"
 
 # ---- the end ---------------------------------------------------------------------------------------
 
@@ -223,6 +241,13 @@ gateway_start
 wait_until 20 serves || not_ok "it serves without nbd-listen"
 s volume attach p:third alice --protocol nbd && not_ok "without nbd-listen a certificate is not enough" "$SAID"
 has "without nbd-listen a certificate is not enough" "nbd-listen" "$SAID"
+s host create odd --identity "uid=$(id -u)" --identity certificate=soon
+s volume attach p:third odd --protocol nbd || not_ok "and nobody looks at it" "$SAID"
+ODD=$(get .connection.uri)
+gateway_stop
+gateway_start "${DOOR[@]}"
+wait_until 20 serves || not_ok "it serves again"
+is "one that is none takes no Unix socket away" 67108864 "$(timeout 20 nbdinfo --size "$ODD" 2>&1)"
 gateway_stop
 ! grep -q "PRIVATE KEY" "$GATEWAY/log" && ok "the key is in no log" || not_ok "the key is in no log"
 finish

@@ -15,6 +15,7 @@ import ssl
 import struct
 import sys
 import time
+import warnings
 
 IDLE = 1000
 PATIENCE_S = 10
@@ -158,6 +159,7 @@ def main():
     port, export, folder = int(sys.argv[1]), sys.argv[2].encode(), sys.argv[3]
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    warnings.simplefilter("ignore", DeprecationWarning)  # of the old versions that are tried
     for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
         good(port, export, folder, version)
     old_tls(port, export, folder)
