@@ -124,7 +124,7 @@ static enum cli_exit show_outcome(struct run *run, const json_t *operation, cons
     return number;
 }
 
-/* Waits for an operation. `wanted` is the state that counts as success. */
+/* Waits for an operation. `wanted` is the state that counts as success; NULL: however it ends. */
 static enum cli_exit finish_operation(struct run *run, const char *id, const char *wanted,
                                       const char *columns) {
     struct progress_options options = {
@@ -138,7 +138,9 @@ static enum cli_exit finish_operation(struct run *run, const char *id, const cha
     if (number != CLI_OK)
         return number;
     const char *state = text_of(operation, "state");
-    if (strcmp(state, wanted) == 0 && strcmp(state, "done") == 0) {
+    if (wanted == NULL) {
+        print_operation(run, operation);
+    } else if (strcmp(state, wanted) == 0 && strcmp(state, "done") == 0) {
         number = show_outcome(run, operation, columns);
     } else if (strcmp(state, wanted) == 0) {
         print_operation(run, operation);
@@ -174,7 +176,9 @@ static uint32_t first_wait(const struct run *run) {
 
 static enum cli_exit take_accepted(struct run *run, const struct client_answer *answer) {
     const struct arguments *arguments = &run->arguments;
-    bool cancels = strcmp(arguments->route->id, "cancelOperation") == 0;
+    const char *wanted = strcmp(arguments->route->id, "cancelOperation") == 0    ? "cancelled"
+                         : strcmp(arguments->route->id, "abandonOperation") == 0 ? NULL
+                                                                                 : "done";
     json_t *operation = answer_json(run, answer);
     if (operation == NULL)
         return CLI_FAILED;
@@ -182,8 +186,7 @@ static enum cli_exit take_accepted(struct run *run, const struct client_answer *
     if (arguments_has(arguments, OPTION_NO_WAIT))
         print_operation(run, operation);
     else
-        number = finish_operation(run, text_of(operation, "id"), cancels ? "cancelled" : "done",
-                                  arguments->cli->columns);
+        number = finish_operation(run, text_of(operation, "id"), wanted, arguments->cli->columns);
     json_decref(operation);
     return number;
 }

@@ -9,12 +9,15 @@
 #include "base/check.h"
 #include "base/uuid.h"
 #include "core/pool.h"
+#include "core/reconcile.h"
 #include "core/records.h"
 #include "core/state.h"
 #include "core/store.h"
+#include <sluice/driver.h>
 
 #define COMPARE_NAMED_MAX 1000 /* differences that are listed; more are only counted */
 #define COMPARE_JSON_MAX (4 * 1024 * 1024)
+#define COMPARE_PAGE_MEMORY (1024 * 1024) /* a page of the driver and as many records */
 
 struct asking {
     struct core *core;
@@ -23,9 +26,10 @@ struct asking {
     void *arg;
     struct buf json;
     /* compare */
-    struct sluice_uuid after; /* last volume id that either side has shown */
+    enum core_noun noun;      /* volumes first, then snapshots */
+    struct sluice_uuid after; /* the last id that was compared */
     struct buf unknown, missing;
-    uint32_t unknown_count, missing_count, seen;
+    uint32_t unknown_count, missing_count, volumes, snapshots;
 };
 
 static void finish(struct asking *asking, const struct err *err) {
@@ -87,58 +91,7 @@ void core_capacity(struct core *core, const char *reference, core_json_fn *done,
         runner_call(pool->runner, WIRE_POOL_STAT, &nothing, on_capacity, asking);
 }
 
-/* ---- compare: both sides in ascending order of id, merged ----------------------------------- */
-
-static void name_one(struct buf *list, uint32_t *count, const struct sluice_uuid *id,
-                     const char *name, uint64_t size_bytes) {
-    char text[UUID_TEXT_SIZE];
-    if ((*count)++ >= COMPARE_NAMED_MAX)
-        return;
-    buf_printf(list, "%s{\"id\":\"%s\",\"name\":", *count > 1 ? "," : "", uuid_format(id, text));
-    json_text(list, name);
-    buf_printf(list, ",\"size_bytes\":%llu}", (unsigned long long)size_bytes);
-}
-
-/* The catalogue's volumes of the pool after `after`, up to and with `upto` (NULL: all). */
-struct walking {
-    struct asking *asking;
-    const struct sluice_uuid *upto;
-    bool met; /* upto itself is there */
-};
-
-static bool on_catalogued(void *arg, const struct catalog_entry *entry) {
-    struct walking *walking = arg;
-    struct sluice_uuid id;
-    memcpy(id.bytes, entry->key + entry->key_length - sizeof id.bytes, sizeof id.bytes);
-    int order = walking->upto != NULL ? uuid_compare(&id, walking->upto) : -1;
-    if (order > 0)
-        return false;
-    walking->asking->seen++;
-    if (order == 0) {
-        walking->met = true;
-        return false;
-    }
-    struct arena arena;
-    struct volume_record record;
-    arena_init(&arena, 65536);
-    if (store_get(walking->asking->core->catalog, CORE_VOLUME, &id, &arena, &record, NULL, NULL) &&
-        strcmp(record.state, "available") == 0)
-        name_one(&walking->asking->missing, &walking->asking->missing_count, &id, record.name,
-                 record.size_bytes);
-    arena_release(&arena);
-    return true;
-}
-
-static bool walk_to(struct asking *asking, const struct sluice_uuid *upto, struct err *err) {
-    struct walking walking = {.asking = asking, .upto = upto};
-    struct key prefix;
-    key_index(&prefix, CORE_VOLUME, STORE_BY_POOL, &asking->pool);
-    struct key from = prefix;
-    key_add_id(&from, &asking->after);
-    (void)catalog_scan(asking->core->catalog, prefix.at, prefix.length, from.at, from.length, false,
-                       on_catalogued, &walking, err);
-    return walking.met;
-}
+/* ---- compare -------------------------------------------------------------------------------- */
 
 static void on_page(void *arg, const struct runner_reply *reply);
 
@@ -151,13 +104,26 @@ static void ask_page(struct asking *asking) {
         return;
     }
     struct wire_list args = {.after = asking->after, .capacity = WIRE_PAGE_ENTRIES};
-    runner_call(pool->runner, WIRE_VOLUME_LIST, &args, on_page, asking);
+    runner_call(pool->runner, asking->noun == CORE_VOLUME ? WIRE_VOLUME_LIST : WIRE_SNAPSHOT_LIST,
+                &args, on_page, asking);
+}
+
+static void name_one(struct asking *asking, struct buf *list, uint32_t *count,
+                     const struct difference *difference) {
+    char text[UUID_TEXT_SIZE];
+    if ((*count)++ >= COMPARE_NAMED_MAX)
+        return;
+    buf_printf(list, "%s{\"noun\":\"%s\",\"id\":\"%s\",\"name\":", *count > 1 ? "," : "",
+               core_noun_name(asking->noun), uuid_format(&difference->id, text));
+    json_text(list, difference->name);
+    buf_printf(list, ",\"size_bytes\":%llu}", (unsigned long long)difference->size_bytes);
 }
 
 static void compared(struct asking *asking) {
     buf_printf(&asking->json,
-               "{\"volumes\":%u,\"unknown_count\":%u,\"missing_count\":%u,\"unknown\":[",
-               asking->seen, asking->unknown_count, asking->missing_count);
+               "{\"volumes\":%u,\"snapshots\":%u,\"unknown_count\":%u,\"missing_count\":%u,"
+               "\"unknown\":[",
+               asking->volumes, asking->snapshots, asking->unknown_count, asking->missing_count);
     buf_put(&asking->json, asking->unknown.at, asking->unknown.length);
     buf_printf(&asking->json, "],\"missing\":[");
     buf_put(&asking->json, asking->missing.at, asking->missing.length);
@@ -165,44 +131,47 @@ static void compared(struct asking *asking) {
     finish(asking, NULL);
 }
 
+static void note_page(struct asking *asking, const struct reconciled *page) {
+    for (uint32_t i = 0; i < page->count; i++) {
+        const struct difference *difference = &page->at[i];
+        if (difference->kind == DIFFERENCE_UNKNOWN)
+            name_one(asking, &asking->unknown, &asking->unknown_count, difference);
+        else if (difference->kind != DIFFERENCE_BACK)
+            name_one(asking, &asking->missing, &asking->missing_count, difference);
+    }
+    *(asking->noun == CORE_VOLUME ? &asking->volumes : &asking->snapshots) += page->catalogued;
+    asking->after = page->upto;
+}
+
+static bool has_snapshots(struct asking *asking) {
+    const struct pool *pool = pool_find(asking->core, &asking->pool);
+    return pool != NULL && pool_can(pool, SLUICE_CAP_SNAPSHOT, "", NULL);
+}
+
 static void on_page(void *arg, const struct runner_reply *reply) {
     struct asking *asking = arg;
     struct err err = ERR_INIT;
+    struct reconciled page;
+    struct arena arena;
     if (reply->err.code != ERR_NONE || reply->result == NULL) {
         finish(asking, &reply->err);
         return;
     }
-    const struct wire_page *page = reply->result;
-    struct reader reader;
-    struct arena arena;
-    arena_init(&arena, 256 * 1024);
-    reader_init(&reader, page->entries.at, page->entries.length);
-    for (uint32_t i = 0; i < page->count && err.code == ERR_NONE; i++) {
-        size_t length;
-        const uint8_t *bytes = reader_blob(&reader, 4096, &length);
-        struct wire_volume volume;
-        if (bytes == NULL ||
-            !shape_decode(&wire_volume_shape, bytes, length, &arena, &volume, &err)) {
-            err_set(&err, ERR_PROTOCOL, "the driver's list of volumes cannot be read");
-            break;
-        }
-        if (uuid_compare(&volume.volume, &asking->after) <= 0) {
-            err_set(&err, ERR_PROTOCOL, "the driver's list of volumes is not in order of id");
-            break;
-        }
-        if (!walk_to(asking, &volume.volume, &err) && err.code == ERR_NONE)
-            name_one(&asking->unknown, &asking->unknown_count, &volume.volume, volume.name,
-                     volume.size_bytes);
-        asking->after = volume.volume;
-    }
-    bool last = page->count == 0;
+    arena_init(&arena, COMPARE_PAGE_MEMORY);
+    bool ok = reconcile_page(asking->core, asking->noun, &asking->pool, NULL, &asking->after,
+                             reply->result, &arena, &page, &err);
+    if (ok)
+        note_page(asking, &page);
     arena_release(&arena);
-    if (err.code != ERR_NONE) {
+    if (!ok) {
         finish(asking, &err);
-    } else if (!last) {
+    } else if (!page.last) {
+        ask_page(asking);
+    } else if (asking->noun == CORE_VOLUME && has_snapshots(asking)) {
+        asking->noun = CORE_SNAPSHOT;
+        asking->after = (struct sluice_uuid){{0}};
         ask_page(asking);
     } else {
-        (void)walk_to(asking, NULL, &err);
         compared(asking);
     }
 }
@@ -210,6 +179,8 @@ static void on_page(void *arg, const struct runner_reply *reply) {
 void core_compare(struct core *core, const char *reference, core_json_fn *done, void *arg) {
     struct pool *pool;
     struct asking *asking = begin(core, reference, done, arg, &pool);
-    if (asking != NULL)
+    if (asking != NULL) {
+        asking->noun = CORE_VOLUME;
         ask_page(asking);
+    }
 }

@@ -22,6 +22,7 @@
 #include "core/engine_state.h"
 #include "core/events.h"
 #include "core/expiry.h"
+#include "core/missing.h"
 #include "core/pool.h"
 #include "core/prune.h"
 #include "core/state.h"
@@ -56,6 +57,7 @@ static void on_ready(struct core *core) {
     prune_start(core);
     core->ready = true;
     expiry_start(core);
+    missing_start(core);
     core->on_ready(core->owner);
 }
 
@@ -189,9 +191,14 @@ static void on_timer_closed(uv_handle_t *handle) {
         on_closed(owner);
 }
 
-static void on_expiry_timer_closed(uv_handle_t *handle) {
+static void on_missing_timer_closed(uv_handle_t *handle) {
     struct core *core = handle->data;
     uv_close((uv_handle_t *)&core->prune_timer, on_timer_closed);
+}
+
+static void on_expiry_timer_closed(uv_handle_t *handle) {
+    struct core *core = handle->data;
+    uv_close((uv_handle_t *)&core->missing_timer, on_missing_timer_closed);
 }
 
 static void release(struct core *core) {
@@ -225,6 +232,8 @@ bool core_open(struct uv_loop_s *loop, const struct core_options *options,
     core->prune_timer.data = core;
     uv_timer_init(loop, &core->expiry_timer);
     core->expiry_timer.data = core;
+    uv_timer_init(loop, &core->missing_timer);
+    core->missing_timer.data = core;
     LIST_INIT(&core->expiring);
     if (!open_store(core, err) || !events_open(core, &core->events, err) ||
         !engine_open(core, &core->engine, err) || !identify(core, err)) {
@@ -306,6 +315,7 @@ void core_close(struct core *core, void (*on_closed)(void *owner), void *owner) 
     core->ready = false;
     prune_stop(core);
     expiry_stop(core);
+    missing_stop(core);
     struct exports *exports = core->exports;
     core->exports = NULL;
     if (exports != NULL)

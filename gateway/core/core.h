@@ -190,6 +190,13 @@ bool core_outcome(struct core *core, const struct sluice_uuid *operation, struct
 bool core_cancel(struct core *core, const char *operation, const struct core_principal *principal,
                  struct err *err);
 
+/* Ends the wait for a driver that does not answer, or answers "not yet" for ever: the step that
+ * waits has failed, with STALLED; an undo is left as it is. What the backend keeps of it is told by
+ * core_compare. A process that has the call inside is killed and replaced. STATE: it waits for
+ * something else. */
+bool core_abandon(struct core *core, const char *operation, const struct core_principal *principal,
+                  struct err *err);
+
 /* ---- events --------------------------------------------------------------------------------- */
 
 /* Appends at most `limit` events after number `after`, as JSON objects, one call of `each` an

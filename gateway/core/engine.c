@@ -18,6 +18,7 @@
 
 static void step_enter(struct op *op);
 static void step_failed(struct op *op, const struct err *err);
+static void step_given_up(struct op *op);
 
 /* ---- an operation in memory ----------------------------------------------------------------- */
 
@@ -159,6 +160,8 @@ static void on_turn(uv_timer_t *timer) {
         return; /* the next start goes on with it */
     if (op->state->ending)
         op_end(op);
+    else if (op->state->given_up)
+        step_given_up(op);
     else
         step_enter(op);
 }
@@ -324,6 +327,19 @@ static void step_ended(struct op *op) {
     }
 }
 
+/* An operator gave up what is under way: forward, it has failed; back, it stays as it is. */
+static void step_given_up(struct op *op) {
+    struct err err = ERR_INIT;
+    op->state->given_up = false;
+    err_set(&err, ERR_STALLED, "%s gave up waiting for it", op->state->given_up_by);
+    if (op->state->undoing) {
+        step_ended(op);
+    } else {
+        op_fail_with(op, &err);
+        op_turn(op);
+    }
+}
+
 /* The answer is there: nothing of the step may call any more. */
 static void step_over(struct op *op) {
     CHECK(op->state->in_step);
@@ -339,6 +355,10 @@ void op_step_done(struct op *op, const struct err *err) {
     if (op->state->abandoned) {
         op->state->ending = true;
         op_next_turn(op, 0);
+        return;
+    }
+    if (op->state->given_up) {
+        step_given_up(op);
         return;
     }
     if (op->state->undoing && err != NULL && err->code == ERR_NOT_FOUND)
@@ -384,7 +404,11 @@ void op_again(struct op *op, uint32_t after_ms, uint64_t done, uint64_t total,
 static void on_reply(void *arg, const struct runner_reply *reply) {
     struct op *op = arg;
     op->state->calling = false;
-    if (reply->err.code != ERR_NONE || op->state->abandoned)
+    if (op->state->abandoned || op->state->given_up)
+        op_step_done(op, &reply->err);
+    else if (op->state->on_answer != NULL)
+        op->state->on_answer(op, reply);
+    else if (reply->err.code != ERR_NONE)
         op_step_done(op, &reply->err);
     else if (reply->pending)
         op_again(op, reply->retry_after_ms, reply->done, reply->total, NULL);
@@ -394,17 +418,29 @@ static void on_reply(void *arg, const struct runner_reply *reply) {
         op_step_done(op, NULL);
 }
 
-void op_call(struct op *op, struct runner *runner, enum wire_number number, const void *args,
-             void (*on_ok)(struct op *op, const void *result)) {
+static void call(struct op *op, struct runner *runner, enum wire_number number, const void *args) {
     if (runner == NULL) {
         struct err err = ERR_INIT;
         err_set(&err, ERR_POOL_DOWN, "the pool has no runner now");
         op_step_done(op, &err);
         return;
     }
-    op->state->on_ok = on_ok;
     op->state->calling = true;
+    op->state->called = runner;
     runner_call(runner, number, args, on_reply, op);
+}
+
+void op_call(struct op *op, struct runner *runner, enum wire_number number, const void *args,
+             void (*on_ok)(struct op *op, const void *result)) {
+    op->state->on_ok = on_ok;
+    op->state->on_answer = NULL;
+    call(op, runner, number, args);
+}
+
+void op_ask(struct op *op, struct runner *runner, enum wire_number number, const void *args,
+            void (*on_answer)(struct op *op, const struct runner_reply *reply)) {
+    op->state->on_answer = on_answer;
+    call(op, runner, number, args);
 }
 
 void op_wake(struct op *op) {
@@ -414,6 +450,23 @@ void op_wake(struct op *op) {
     } else if (uv_is_active((uv_handle_t *)&op->state->timer)) {
         op_next_turn(op, 0);
     }
+}
+
+/* A step that waits for neither its driver nor its next try waits for what the gateway itself
+ * brings about, and ends with it. */
+bool op_give_up(struct op *op, const char *by) {
+    struct op_state *state = op->state;
+    bool waiting = !state->in_step && !state->committing && !state->ending &&
+                   (!state->undoing || state->turned);
+    if (!state->calling && !waiting)
+        return false;
+    state->given_up = true;
+    text_copy(state->given_up_by, sizeof state->given_up_by, by);
+    if (state->calling)
+        runner_give_up(state->called, op);
+    else
+        op_next_turn(op, 0);
+    return true;
 }
 
 void engine_begin(struct op *op) {

@@ -108,6 +108,9 @@ void op_again(struct op *op, uint32_t after_ms, uint64_t done, uint64_t total,
  */
 void op_call(struct op *op, struct runner *runner, enum wire_number number, const void *args,
              void (*on_ok)(struct op *op, const void *result));
+/* The same, where an error is an answer too: on_answer ends the step, whatever came. */
+void op_ask(struct op *op, struct runner *runner, enum wire_number number, const void *args,
+            void (*on_answer)(struct op *op, const struct runner_reply *reply));
 /* Called once the operation's last commit (of a kind without steps: its only one) is durable, done
  * or undone. Set in prepare, recall, finish or undone. */
 void op_after_end(struct op *op, void (*after_end)(struct op *op));

@@ -22,22 +22,25 @@ struct op_state {
     uint32_t step;
     bool accepting; /* its first commit is under way (accept.c) */
     bool listed, counted;
-    bool undoing;    /* direction */
-    bool turned;     /* and that is on disk */
-    bool in_step;    /* run or undo owes an answer */
-    bool calling;    /* the driver does */
-    bool committing; /* the catalogue does: the turn, or the last commit */
+    bool undoing;          /* direction */
+    bool turned;           /* and that is on disk */
+    bool in_step;          /* run or undo owes an answer */
+    bool calling;          /* the driver does */
+    struct runner *called; /* while it does */
+    bool committing;       /* the catalogue does: the turn, or the last commit */
     bool asked_again;
     bool ending; /* all steps are done, the last commit is due */
     bool cancelling;
     bool abandoned;
-    char cancelled_by[128];
+    bool given_up; /* what it waits for is not waited for any more */
+    char cancelled_by[128], given_up_by[128];
     uint32_t tries, commit_tries;
     uint64_t step_began_ms;
     uint64_t done_bytes, total_bytes, rate, rate_done, rate_at_ms;
     const char *waiting_for;
     char waiting_text[ERR_TEXT_MAX];
     void (*on_ok)(struct op *op, const void *result);
+    void (*on_answer)(struct op *op, const struct runner_reply *reply); /* op_ask's, or NULL */
     void (*late)(struct op *op);      /* the step's deadline, while the timer runs in a step */
     void (*cancelled)(struct op *op); /* the step wants to hear of it */
     void (*after_end)(struct op *op); /* a kind's, once the last commit is durable */
@@ -78,6 +81,9 @@ bool op_fault(const struct op *op, const char *step, const char *place);
  */
 void op_wake(struct op *op);
 bool op_cancellable(const struct op *op);
+/* Ends the wait for the driver's answer, or for the next try: the step has failed then, and an undo
+ * is left as it is. false: that is not what it waits for. */
+bool op_give_up(struct op *op, const char *by);
 /* Starts the steps. */
 void engine_begin(struct op *op);
 

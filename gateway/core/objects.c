@@ -50,6 +50,33 @@ bool object_again(struct op *op, enum core_noun noun, void *ret_record, uint64_t
                      ret_revision, err);
 }
 
+bool object_available(enum core_noun noun, const char *name, const char *state, struct err *err) {
+    if (strcmp(state, "available") == 0)
+        return true;
+    if (strcmp(state, STATE_MISSING) == 0)
+        return err_set(err, ERR_STATE,
+                       "%s %s is missing: its backend does not have it; it is available again when "
+                       "the backend has it again, or can be deleted%s",
+                       core_noun_name(noun), name,
+                       noun == CORE_VOLUME ? ", or unmanaged, which only forgets it" : "");
+    return err_set(err, ERR_STATE, "%s %s is %s", core_noun_name(noun), name, state);
+}
+
+bool op_keep_state(struct op *op, const char *state, struct err *err) {
+    const char *kept = arena_strdup(&op->arena, state);
+    if (kept == NULL)
+        return err_set(err, ERR_NO_MEMORY, "no memory");
+    op->record.before = (struct blob){(const uint8_t *)kept, (uint32_t)strlen(kept)};
+    return true;
+}
+
+const char *op_kept_state(const struct op *op) {
+    const struct blob *kept = &op->record.before;
+    bool missing =
+        kept->length == strlen(STATE_MISSING) && memcmp(kept->at, STATE_MISSING, kept->length) == 0;
+    return missing ? STATE_MISSING : "available";
+}
+
 void op_set_object(struct op *op, const struct sluice_uuid *id, const char *name) {
     op->record.object = *id;
     op->record.object_name = arena_strdup(&op->arena, name);

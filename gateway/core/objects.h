@@ -15,6 +15,12 @@ bool target_read(struct op *op, enum core_noun noun, const char *reference, void
 /* The same, without making it the object. */
 bool object_read(struct op *op, enum core_noun noun, const char *reference, void *ret_record,
                  uint64_t *ret_revision, struct err *err);
+/* STATE, with the way out, unless it is "available". */
+bool object_available(enum core_noun noun, const char *name, const char *state, struct err *err);
+/* The state that the object had is kept in the operation, for undone to put it back: it may have
+ * been missing. */
+bool op_keep_state(struct op *op, const char *state, struct err *err);
+const char *op_kept_state(const struct op *op); /* "available" where none was kept */
 /* The object as it is now, for finish and undone. */
 bool object_again(struct op *op, enum core_noun noun, void *ret_record, uint64_t *ret_revision,
                   struct err *err);

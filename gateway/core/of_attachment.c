@@ -38,8 +38,8 @@ static bool of_snapshot(struct op *op, const struct attachment_create_params *pa
     if (!object_read(op, CORE_SNAPSHOT, params->snapshot, &snapshot, &revision, err) ||
         !op_lock(op, LOCK_OBJECT, &snapshot.id, false, err))
         return false;
-    if (strcmp(snapshot.state, "available") != 0)
-        return err_set(err, ERR_STATE, "snapshot %s is %s", snapshot.name, snapshot.state);
+    if (!object_available(CORE_SNAPSHOT, snapshot.name, snapshot.state, err))
+        return false;
     if (attached_writes(record))
         return op_violation(op, err, "mode", "a snapshot is attached read-only");
     record->pool = snapshot.pool;
@@ -57,8 +57,8 @@ static bool of_volume(struct op *op, const struct attachment_create_params *para
     if (!object_read(op, CORE_VOLUME, params->volume, &volume, &revision, err) ||
         !op_lock(op, LOCK_OBJECT, &volume.id, true, err))
         return false;
-    if (strcmp(volume.state, "available") != 0)
-        return err_set(err, ERR_STATE, "volume %s is %s", volume.name, volume.state);
+    if (!object_available(CORE_VOLUME, volume.name, volume.state, err))
+        return false;
     record->pool = volume.pool;
     record->volume = volume.id;
     if (!attached_permit_host(op, record, host, volume.name, err))
@@ -252,6 +252,15 @@ void attachment_create_grant_run(struct op *op) {
     op_call(op, pool_runner(op->pool), WIRE_ACCESS_GRANT, &args, keep_connection);
 }
 
+/* A volume that is not there any more, on a backend that proves to be the right one, is held by
+ * nobody. */
+static void on_revoked(struct op *op, const struct runner_reply *reply) {
+    if (reply->pending)
+        op_again(op, reply->retry_after_ms, reply->done, reply->total, NULL);
+    else
+        op_step_done(op, reply->err.code == ERR_NOT_FOUND ? NULL : &reply->err);
+}
+
 static void take_back(struct op *op) {
     struct attachment_record record;
     if (!read_self(op, &record))
@@ -261,7 +270,7 @@ static void take_back(struct op *op) {
         return;
     }
     struct wire_access_revoke args = {.attachment = record.id, .volume = record.volume};
-    op_call(op, pool_runner(op->pool), WIRE_ACCESS_REVOKE, &args, NULL);
+    op_ask(op, pool_runner(op->pool), WIRE_ACCESS_REVOKE, &args, on_revoked);
 }
 
 void attachment_create_grant_undo(struct op *op) {

@@ -18,8 +18,8 @@
 
 static bool volume_can_be_taken(struct op *op, const struct volume_record *volume,
                                 struct err *err) {
-    if (strcmp(volume->state, "available") != 0)
-        return err_set(err, ERR_STATE, "volume %s is %s", volume->name, volume->state);
+    if (!object_available(CORE_VOLUME, volume->name, volume->state, err))
+        return false;
     if (!pool_can(op->pool, SLUICE_CAP_SNAPSHOT, "take snapshots", err))
         return false;
     if (!attached_permit(op, volume, ATTACHED_SNAPSHOT, err))
@@ -100,13 +100,14 @@ void snapshot_create_driver_undo(struct op *op) {
     driver_delete(op);
 }
 
-static bool snapshot_becomes_available(struct op *op, struct catalog_txn *txn, struct err *err) {
+static bool snapshot_becomes(struct op *op, struct catalog_txn *txn, const char *state,
+                             struct err *err) {
     struct snapshot_record before, after;
     uint64_t revision;
     if (!object_again(op, CORE_SNAPSHOT, &before, &revision, err))
         return false;
     after = before;
-    after.state = "available";
+    after.state = state;
     after.updated_at = clock_wall_ms();
     if (op->size_bytes != 0) {
         after.size_bytes = op->size_bytes;
@@ -126,7 +127,7 @@ static bool snapshot_goes(struct op *op, struct catalog_txn *txn, struct err *er
 }
 
 bool snapshot_create_finish(struct op *op, struct catalog_txn *txn, struct err *err) {
-    return snapshot_becomes_available(op, txn, err);
+    return snapshot_becomes(op, txn, "available", err);
 }
 bool snapshot_create_undone(struct op *op, struct catalog_txn *txn, struct err *err) {
     return snapshot_goes(op, txn, err);
@@ -180,9 +181,11 @@ bool snapshot_delete_prepare(struct op *op, struct catalog_txn *txn, struct err 
         !op_set_pool(op, &record.pool, err) || !op_lock(op, LOCK_OBJECT, &record.id, true, err) ||
         !op_lock(op, LOCK_OBJECT, &record.volume, true, err))
         return false;
-    if (strcmp(record.state, "available") != 0)
-        return err_set(err, ERR_STATE, "snapshot %s is %s", record.name, record.state);
-    if (!attached_permit_snapshot(op, &record, ATTACHED_SNAPSHOT_DELETE, err))
+    if (strcmp(record.state, STATE_MISSING) != 0 &&
+        !object_available(CORE_SNAPSHOT, record.name, record.state, err))
+        return false;
+    if (!op_keep_state(op, record.state, err) ||
+        !attached_permit_snapshot(op, &record, ATTACHED_SNAPSHOT_DELETE, err))
         return false;
     after = record;
     after.state = "deleting";
@@ -198,7 +201,7 @@ bool snapshot_delete_finish(struct op *op, struct catalog_txn *txn, struct err *
 }
 bool snapshot_delete_undone(struct op *op, struct catalog_txn *txn, struct err *err) {
     op->size_bytes = 0;
-    return snapshot_becomes_available(op, txn, err);
+    return snapshot_becomes(op, txn, op_kept_state(op), err);
 }
 void snapshot_delete_recall(struct op *op) {
     recall_snapshot(op);

@@ -20,15 +20,26 @@
 
 /* ---- what they share ------------------------------------------------------------------------ */
 
-/* The volume that the request names, available and for this operation alone. */
+/* The volume that the request names, for this operation alone, and available. */
+static bool volume_alone(struct op *op, const char *reference, struct volume_record *ret,
+                         uint64_t *ret_revision, struct err *err) {
+    return target_read(op, CORE_VOLUME, reference, ret, ret_revision, err) &&
+           op_set_pool(op, &ret->pool, err) && op_lock(op, LOCK_OBJECT, &ret->id, true, err);
+}
+
 static bool volume_target(struct op *op, const char *reference, struct volume_record *ret,
                           uint64_t *ret_revision, struct err *err) {
-    if (!target_read(op, CORE_VOLUME, reference, ret, ret_revision, err) ||
-        !op_set_pool(op, &ret->pool, err) || !op_lock(op, LOCK_OBJECT, &ret->id, true, err))
-        return false;
-    if (strcmp(ret->state, "available") != 0)
-        return err_set(err, ERR_STATE, "volume %s is %s", ret->name, ret->state);
-    return true;
+    return volume_alone(op, reference, ret, ret_revision, err) &&
+           object_available(CORE_VOLUME, ret->name, ret->state, err);
+}
+
+/* The same, to be given up: missing will do. */
+static bool volume_to_go(struct op *op, const char *reference, struct volume_record *ret,
+                         uint64_t *ret_revision, struct err *err) {
+    return volume_alone(op, reference, ret, ret_revision, err) &&
+           (strcmp(ret->state, STATE_MISSING) == 0 ||
+            object_available(CORE_VOLUME, ret->name, ret->state, err)) &&
+           op_keep_state(op, ret->state, err);
 }
 
 void volume_recall(struct op *op) {
@@ -44,13 +55,14 @@ void volume_keep(struct op *op, const void *result) {
     op_step_done(op, NULL);
 }
 
-bool volume_becomes_available(struct op *op, struct catalog_txn *txn, struct err *err) {
+static bool volume_becomes(struct op *op, struct catalog_txn *txn, const char *state,
+                           struct err *err) {
     struct volume_record before, after;
     uint64_t revision;
     if (!object_again(op, CORE_VOLUME, &before, &revision, err))
         return false;
     after = before;
-    after.state = "available";
+    after.state = state;
     after.updated_at = clock_wall_ms();
     if (op->size_bytes != 0)
         after.size_bytes = op->size_bytes;
@@ -60,6 +72,10 @@ bool volume_becomes_available(struct op *op, struct catalog_txn *txn, struct err
         after.format = op->format;
     store_change(txn, CORE_VOLUME, &before, revision, &after);
     return true;
+}
+
+bool volume_becomes_available(struct op *op, struct catalog_txn *txn, struct err *err) {
+    return volume_becomes(op, txn, "available", err);
 }
 
 bool volume_goes(struct op *op, struct catalog_txn *txn, struct err *err) {
@@ -78,7 +94,7 @@ static bool volume_stays(struct op *op, struct catalog_txn *txn, struct err *err
     op->size_bytes = 0;
     op->used_bytes = UINT64_MAX;
     op->format = NULL;
-    return volume_becomes_available(op, txn, err);
+    return volume_becomes(op, txn, op_kept_state(op), err);
 }
 
 static void volume_state(struct catalog_txn *txn, const struct volume_record *before,
@@ -207,9 +223,8 @@ bool volume_revert_prepare(struct op *op, struct catalog_txn *txn, struct err *e
     if (!uuid_equal(&snapshot.volume, &record.id))
         return op_violation(op, err, "snapshot", "%s is a snapshot of another volume",
                             snapshot.name);
-    if (strcmp(snapshot.state, "available") != 0)
-        return err_set(err, ERR_STATE, "snapshot %s is %s", snapshot.name, snapshot.state);
-    if (!attached_permit(op, &record, ATTACHED_REVERT, err) ||
+    if (!object_available(CORE_SNAPSHOT, snapshot.name, snapshot.state, err) ||
+        !attached_permit(op, &record, ATTACHED_REVERT, err) ||
         !pool_can(op->pool, SLUICE_CAP_REVERT, "revert volumes", err))
         return false;
     struct volume_revert_params *kept = arena_alloc(&op->arena, sizeof *kept);
@@ -249,7 +264,7 @@ bool volume_delete_prepare(struct op *op, struct catalog_txn *txn, struct err *e
     const struct target_params *params = op->params;
     struct volume_record record;
     uint64_t revision;
-    if (!volume_target(op, params->target, &record, &revision, err) ||
+    if (!volume_to_go(op, params->target, &record, &revision, err) ||
         !attached_permit(op, &record, ATTACHED_DELETE, err))
         return false;
     volume_state(txn, &record, revision, "deleting");
@@ -336,8 +351,9 @@ bool volume_unmanage_prepare(struct op *op, struct catalog_txn *txn, struct err 
     const struct target_params *params = op->params;
     struct volume_record record;
     uint64_t revision;
-    if (!volume_target(op, params->target, &record, &revision, err) ||
-        !pool_can(op->pool, SLUICE_CAP_ADOPT, "let volumes go", err) ||
+    if (!volume_to_go(op, params->target, &record, &revision, err) ||
+        !(strcmp(record.state, STATE_MISSING) == 0 ||
+          pool_can(op->pool, SLUICE_CAP_ADOPT, "let volumes go", err)) ||
         !attached_permit(op, &record, ATTACHED_UNMANAGE, err))
         return false;
     if (record.snapshots > 0)
@@ -347,8 +363,12 @@ bool volume_unmanage_prepare(struct op *op, struct catalog_txn *txn, struct err 
     return true;
 }
 
+/* What is missing is only forgotten: there is nothing to be let go. */
 void volume_unmanage_driver_run(struct op *op) {
-    let_go(op);
+    if (strcmp(op_kept_state(op), STATE_MISSING) == 0)
+        op_step_done(op, NULL);
+    else
+        let_go(op);
 }
 bool volume_unmanage_finish(struct op *op, struct catalog_txn *txn, struct err *err) {
     if (!volume_goes(op, txn, err))

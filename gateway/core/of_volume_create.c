@@ -43,8 +43,8 @@ static bool source_snapshot(struct op *op, const struct volume_create_params *pa
         return false;
     if (!uuid_equal(&snapshot.pool, &op->record.pool))
         return err_set(err, ERR_UNSUPPORTED, "snapshot %s is in another pool", snapshot.name);
-    if (strcmp(snapshot.state, "available") != 0)
-        return err_set(err, ERR_STATE, "snapshot %s is %s", snapshot.name, snapshot.state);
+    if (!object_available(CORE_SNAPSHOT, snapshot.name, snapshot.state, err))
+        return false;
     record->source_kind = "snapshot";
     record->source = snapshot.id;
     if (record->size_bytes == 0)
@@ -64,8 +64,8 @@ static bool source_volume(struct op *op, const struct volume_create_params *para
         return false;
     if (!uuid_equal(&source.pool, &op->record.pool))
         return err_set(err, ERR_UNSUPPORTED, "volume %s is in another pool", source.name);
-    if (strcmp(source.state, "available") != 0)
-        return err_set(err, ERR_STATE, "volume %s is %s", source.name, source.state);
+    if (!object_available(CORE_VOLUME, source.name, source.state, err))
+        return false;
     if (!attached_permit(op, &source, ATTACHED_COPY, err))
         return false;
     record->source_kind = "volume";

@@ -16,6 +16,9 @@
 #define RECORD_PROPERTIES_MAX 128
 #define RECORD_IDENTITIES_MAX 16
 
+/* Of a volume or snapshot that the catalogue has and its backend has not (reconcile.h). */
+#define STATE_MISSING "missing"
+
 #define DRIVER_RECORD_FIELDS(F, T)                                                            \
     F(T, TEXT, name, 63, "")                                                                  \
     F(T, TEXT, version, 63, "")                                                               \
@@ -39,33 +42,33 @@
     F(T, TIME, created_at, 0, "")                                                        \
     F(T, TIME, updated_at, 0, "")
 
-#define VOLUME_RECORD_FIELDS(F, T)                                              \
-    F(T, UUID, id, 0, "")                                                       \
-    F(T, UUID, pool, 0, "")                                                     \
-    F(T, TEXT, name, RECORD_NAME_MAX, "unique in the pool")                     \
-    F(T, TEXT, state, 15, "creating, available, resizing, reverting, deleting") \
-    F(T, U64, size_bytes, 0, "")                                                \
-    F(T, U64, used_bytes, 0, "on the backend when last asked")                  \
-    F(T, TEXT, format, 15, "raw, qcow2, vhdx or native")                        \
-    F(T, TEXT, source_kind, 15, "none, snapshot or volume")                     \
-    F(T, UUID, source, 0, "what it was made from")                              \
-    F(T, PAIRS, labels, RECORD_LABELS_MAX, "")                                  \
-    F(T, U32, attachments, 0, "how many there are")                             \
-    F(T, U32, snapshots, 0, "how many there are")                               \
-    F(T, TIME, created_at, 0, "")                                               \
+#define VOLUME_RECORD_FIELDS(F, T)                                                       \
+    F(T, UUID, id, 0, "")                                                                \
+    F(T, UUID, pool, 0, "")                                                              \
+    F(T, TEXT, name, RECORD_NAME_MAX, "unique in the pool")                              \
+    F(T, TEXT, state, 15, "creating, available, resizing, reverting, deleting, missing") \
+    F(T, U64, size_bytes, 0, "")                                                         \
+    F(T, U64, used_bytes, 0, "on the backend when last asked")                           \
+    F(T, TEXT, format, 15, "raw, qcow2, vhdx or native")                                 \
+    F(T, TEXT, source_kind, 15, "none, snapshot or volume")                              \
+    F(T, UUID, source, 0, "what it was made from")                                       \
+    F(T, PAIRS, labels, RECORD_LABELS_MAX, "")                                           \
+    F(T, U32, attachments, 0, "how many there are")                                      \
+    F(T, U32, snapshots, 0, "how many there are")                                        \
+    F(T, TIME, created_at, 0, "")                                                        \
     F(T, TIME, updated_at, 0, "")
 
-#define SNAPSHOT_RECORD_FIELDS(F, T)                              \
-    F(T, UUID, id, 0, "")                                         \
-    F(T, UUID, pool, 0, "")                                       \
-    F(T, UUID, volume, 0, "of which it is; that one may be gone") \
-    F(T, TEXT, name, RECORD_NAME_MAX, "unique for the volume")    \
-    F(T, TEXT, state, 15, "creating, available, deleting")        \
-    F(T, U64, size_bytes, 0, "")                                  \
-    F(T, U64, used_bytes, 0, "")                                  \
-    F(T, PAIRS, labels, RECORD_LABELS_MAX, "")                    \
-    F(T, U32, attachments, 0, "how many there are")               \
-    F(T, TIME, created_at, 0, "")                                 \
+#define SNAPSHOT_RECORD_FIELDS(F, T)                                \
+    F(T, UUID, id, 0, "")                                           \
+    F(T, UUID, pool, 0, "")                                         \
+    F(T, UUID, volume, 0, "of which it is; that one may be gone")   \
+    F(T, TEXT, name, RECORD_NAME_MAX, "unique for the volume")      \
+    F(T, TEXT, state, 15, "creating, available, deleting, missing") \
+    F(T, U64, size_bytes, 0, "")                                    \
+    F(T, U64, used_bytes, 0, "")                                    \
+    F(T, PAIRS, labels, RECORD_LABELS_MAX, "")                      \
+    F(T, U32, attachments, 0, "how many there are")                 \
+    F(T, TIME, created_at, 0, "")                                   \
     F(T, TIME, updated_at, 0, "")
 
 #define HOST_RECORD_FIELDS(F, T)                                                          \
@@ -157,6 +160,9 @@
 #define POOL_DELETE_PARAMS(F, T) \
     PARAMS_TARGET(F, T)          \
     F(T, BOOL, forget, 0, "drop the pool and its objects from the catalogue, backend untouched")
+#define POOL_REBUILD_PARAMS(F, T) \
+    PARAMS_TARGET(F, T)           \
+    F(T, TEXT, volume, 36, "id; empty: all that there is")
 #define VOLUME_CREATE_PARAMS(F, T)                    \
     F(T, TEXT, pool, 300, "id or name")               \
     F(T, TEXT, name, RECORD_NAME_MAX, "")             \
@@ -225,6 +231,7 @@ SHAPE_STRUCT(pool_create_params, POOL_CREATE_PARAMS)
 SHAPE_STRUCT(pool_update_params, POOL_UPDATE_PARAMS)
 SHAPE_STRUCT(pool_upgrade_params, POOL_UPGRADE_PARAMS)
 SHAPE_STRUCT(pool_delete_params, POOL_DELETE_PARAMS)
+SHAPE_STRUCT(pool_rebuild_params, POOL_REBUILD_PARAMS)
 SHAPE_STRUCT(volume_create_params, VOLUME_CREATE_PARAMS)
 SHAPE_STRUCT(labels_update_params, LABELS_UPDATE_PARAMS)
 SHAPE_STRUCT(volume_resize_params, VOLUME_RESIZE_PARAMS)

@@ -54,6 +54,10 @@ struct core {
     void *owner;
     LIST_HEAD(, expiring) expiring;
     uv_timer_t expiry_timer;
+    uv_timer_t missing_timer;
+    struct key missing_cursor; /* what was asked for last; length 0: from the beginning */
+    uint32_t missing_asked;    /* questions that are under way */
+    bool missing_came_back;
     uv_timer_t prune_timer;
     struct key prune_cursors[PRUNE_KINDS]; /* where each was left; length 0: at its end */
 };

@@ -105,6 +105,13 @@ void key_active(struct key *ret, const struct sluice_uuid *operation) {
     key_add_id(ret, operation);
 }
 
+void key_missing(struct key *ret, enum core_noun noun, const struct sluice_uuid *id) {
+    const char letter = nouns[noun].letter;
+    key_start(ret, KEY_MISSING);
+    key_add(ret, &letter, 1);
+    key_add_id(ret, id);
+}
+
 void key_idempotency(struct key *ret, const unsigned char hash[32]) {
     key_start(ret, KEY_IDEMPOTENCY);
     key_add(ret, hash, 32);
@@ -202,12 +209,31 @@ static void index_entry(struct catalog_txn *txn, enum core_noun noun, enum store
         catalog_delete(txn, key.at, key.length);
 }
 
+static bool is_missing(enum core_noun noun, const void *record) {
+    return (noun == CORE_VOLUME &&
+            strcmp(((const struct volume_record *)record)->state, STATE_MISSING) == 0) ||
+           (noun == CORE_SNAPSHOT &&
+            strcmp(((const struct snapshot_record *)record)->state, STATE_MISSING) == 0);
+}
+
+static void missing_entry(struct catalog_txn *txn, enum core_noun noun, const void *record,
+                          bool add) {
+    struct key key;
+    key_missing(&key, noun, member(record, nouns[noun].id));
+    if (add)
+        catalog_put(txn, key.at, key.length, "", 0);
+    else
+        catalog_delete(txn, key.at, key.length);
+}
+
 static void index_entries(struct catalog_txn *txn, enum core_noun noun, const void *record,
                           bool add) {
     const struct noun_row *row = &nouns[noun];
     index_entry(txn, noun, STORE_BY_POOL, record, row->pool, add);
     index_entry(txn, noun, STORE_BY_VOLUME, record, row->volume, add);
     index_entry(txn, noun, STORE_BY_HOST, record, row->host, add);
+    if (is_missing(noun, record))
+        missing_entry(txn, noun, record, add);
 }
 
 /* The labels of `record` that `other` (may be NULL) does not have likewise. */
@@ -274,6 +300,8 @@ void store_change(struct catalog_txn *txn, enum core_noun noun, const void *befo
     }
     label_entries(txn, noun, before, after, false);
     label_entries(txn, noun, after, before, true);
+    if (is_missing(noun, before) != is_missing(noun, after))
+        missing_entry(txn, noun, after, is_missing(noun, after));
 }
 
 void store_remove(struct catalog_txn *txn, enum core_noun noun, const void *record,

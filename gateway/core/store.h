@@ -41,12 +41,14 @@ void key_index(struct key *ret, enum core_noun noun, enum store_by by,
 void key_label(struct key *ret, enum core_noun noun, const char *name, const char *value);
 void key_add_id(struct key *key, const struct sluice_uuid *id);
 void key_active(struct key *ret, const struct sluice_uuid *operation);
+void key_missing(struct key *ret, enum core_noun noun, const struct sluice_uuid *id);
 void key_idempotency(struct key *ret, const unsigned char hash[32]);
 void key_gateway(struct key *ret, const char *name);
 void key_token_hash(struct key *ret, const unsigned char hash[32]);
 #define KEY_EVENTS "e/"
 #define KEY_ACTIVE "oa/"
 #define KEY_IDEMPOTENCY "i/"
+#define KEY_MISSING "m/"
 
 /* The shape of a noun's record. */
 const struct shape *store_shape(enum core_noun noun);

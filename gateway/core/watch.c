@@ -146,24 +146,44 @@ bool core_outcome(struct core *core, const struct sluice_uuid *operation, struct
     return ok;
 }
 
+/* NULL: it has ended, or is not there; err says so. */
+static struct op *find_running(struct core *core, const char *operation, struct err *err) {
+    struct sluice_uuid id;
+    struct core_outcome outcome;
+    if (!core_resolve(core, CORE_OPERATION, operation, &id, err))
+        return NULL;
+    struct op *op = engine_find(core->engine, &id);
+    if (op == NULL && core_outcome(core, &id, &outcome, err))
+        err_set(err, ERR_STATE, "the operation has ended");
+    return op;
+}
+
 bool core_cancel(struct core *core, const char *operation, const struct core_principal *principal,
                  struct err *err) {
-    struct sluice_uuid id;
-    if (!core_resolve(core, CORE_OPERATION, operation, &id, err))
-        return false;
-    struct op *op = engine_find(core->engine, &id);
-    if (op == NULL) {
-        struct core_outcome outcome;
-        return core_outcome(core, &id, &outcome, err) &&
-               err_set(err, ERR_STATE, "the operation has ended");
-    }
-    if (op->state->cancelling)
-        return true;
+    struct op *op = find_running(core, operation, err);
+    if (op == NULL || op->state->cancelling)
+        return op != NULL;
     if (!op_cancellable(op))
-        return err_set(err, ERR_STATE, "%s cannot be taken back any more: it runs to its end",
-                       op->row->name);
+        return err_set(
+            err, ERR_STATE,
+            "%s cannot be taken back any more: it runs to its end; one that does not get "
+            "on can be abandoned",
+            op->row->name);
     op->state->cancelling = true;
     text_copy(op->state->cancelled_by, sizeof op->state->cancelled_by, principal->name);
     op_wake(op);
     return true;
+}
+
+bool core_abandon(struct core *core, const char *operation, const struct core_principal *principal,
+                  struct err *err) {
+    struct op *op = find_running(core, operation, err);
+    if (op == NULL)
+        return false;
+    if (op_give_up(op, principal->name))
+        return true;
+    return err_set(err, ERR_STATE,
+                   "%s waits for neither its driver nor another try now: look again, or restart "
+                   "the pool",
+                   op->row->name);
 }

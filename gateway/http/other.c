@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * other.c: plan, descriptors, capacity, comparison, cancel, the gateway itself, health and metrics.
+ * other.c: plan, descriptors, capacity, comparison, cancel and abandon, the gateway itself, health
+ * and metrics.
  */
 #include "http/other.h"
 
@@ -82,13 +83,16 @@ static void compare_pool(struct request *request) {
 
 /* ---- operations ------------------------------------------------------------------------------ */
 
-static void cancel_operation(struct request *request) {
+typedef bool turn_fn(struct core *core, const char *operation,
+                     const struct core_principal *principal, struct err *err);
+
+static void turn_operation(struct request *request, turn_fn *turn, const char *name) {
     struct answer *answer = &request->answer;
     struct err err = ERR_INIT;
     uint64_t etag;
     if (query_refused(request))
         return;
-    if (core_cancel(request->http->core, request->parameter, &request->principal, &err) &&
+    if (turn(request->http->core, request->parameter, &request->principal, &err) &&
         core_get(request->http->core, CORE_OPERATION, request->parameter, &answer->body, &etag,
                  &err)) {
         text_copy(answer->operation, sizeof answer->operation, request->parameter);
@@ -97,7 +101,15 @@ static void cancel_operation(struct request *request) {
     } else {
         answer_problem(request, &err, NULL);
     }
-    change_report(request, "operation.cancel");
+    change_report(request, name);
+}
+
+static void cancel_operation(struct request *request) {
+    turn_operation(request, core_cancel, "operation.cancel");
+}
+
+static void abandon_operation(struct request *request) {
+    turn_operation(request, core_abandon, "operation.abandon");
 }
 
 /* ---- the gateway ----------------------------------------------------------------------------- */
@@ -159,6 +171,7 @@ static const struct {
     {"getPoolCapacity", get_pool_capacity},
     {"comparePool", compare_pool},
     {"cancelOperation", cancel_operation},
+    {"abandonOperation", abandon_operation},
     {"listEvents", events_read},
     {"getGateway", get_gateway},
     {"getMetrics", get_metrics},

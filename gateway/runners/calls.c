@@ -139,6 +139,27 @@ struct call *call_queue_answered(struct call_queue *queue, uint64_t id) {
     return NULL;
 }
 
+struct call *call_queue_take(struct call_queue *queue, const void *arg, bool *ret_sent) {
+    struct call *call;
+    TAILQ_FOREACH(call, &queue->sent, entry) {
+        if (call->arg == arg) {
+            TAILQ_REMOVE(&queue->sent, call, entry);
+            queue->sent_count--;
+            *ret_sent = true;
+            return call;
+        }
+    }
+    TAILQ_FOREACH(call, &queue->unsent, entry) {
+        if (call->arg == arg) {
+            TAILQ_REMOVE(&queue->unsent, call, entry);
+            queue->unsent_count--;
+            *ret_sent = false;
+            return call;
+        }
+    }
+    return NULL;
+}
+
 void call_queue_replay(struct call_queue *queue, struct call_shelf *shelf, bool died,
                        uint32_t poison_deaths, const char *cause) {
     struct call_list again;

@@ -72,6 +72,8 @@ struct call *call_queue_next(const struct call_queue *queue, uint32_t suspect_de
 void call_queue_sent(struct call_queue *queue, struct call *call, uint64_t now_ms);
 /* The call that is answered by that id, out of the queue; NULL: none is. */
 struct call *call_queue_answered(struct call_queue *queue, uint64_t id);
+/* The call of that `arg`, out of the queue; NULL: there is none. */
+struct call *call_queue_take(struct call_queue *queue, const void *arg, bool *ret_sent);
 /* What was sent is to be sent again, before all else, in order; `once` calls end with RUNNER_LOST.
  * `died`: the process did, and a call that was inside at poison_deaths of them ends with POISONED.
  */

@@ -252,6 +252,24 @@ void runner_call_once(struct runner *runner, enum wire_number number, const void
     runners_tell_soon(runner->runners);
 }
 
+void runner_give_up(struct runner *runner, const void *arg) {
+    CHECK_MAGIC(runner, RUNNER_MAGIC);
+    struct call_shelf *shelf = &runner->runners->shelf;
+    bool inside;
+    struct call *call = call_queue_take(&runner->calls, arg, &inside);
+    if (call == NULL)
+        return; /* its answer is on its way to the callback */
+    call_end(shelf, call, ERR_STALLED, "nobody waits for the driver's answer any more");
+    runners_tell_soon(runner->runners);
+    if (inside && !place_is_ending(runner) && runner->phase == PROCESS_LIVE) {
+        forget_deaths(runner);
+        place_move(runner, MOVE_AGAIN, NULL);
+        runner->replace = true;
+        place_lose(runner, NULL);
+    }
+    runners_settle_soon(runner);
+}
+
 void runner_blame(struct runner *runner, const struct err *cause) {
     CHECK_MAGIC(runner, RUNNER_MAGIC);
     place_lose(runner, cause);

@@ -122,6 +122,10 @@ void runner_call(struct runner *runner, enum wire_number number, const void *arg
 #define RUNNER_FDS_MAX 3
 void runner_call_once(struct runner *runner, enum wire_number number, const void *args,
                       const int *fds, uint32_t fd_count, runner_reply_fn *on_reply, void *arg);
+/* The call whose callback has that `arg` is waited for no more: it ends with STALLED. Where the
+ * process has it inside, that is killed and replaced, and its other calls are sent again: what hangs
+ * would keep the next call of its volume too. Not a death. */
+void runner_give_up(struct runner *runner, const void *arg);
 /* Kills the process for what it did elsewhere (cause). Counts as a death. */
 void runner_blame(struct runner *runner, const struct err *cause);
 /* Calls wait in the process's ring, and none has ended for still_ms: is it alive? It has to answer

@@ -242,6 +242,34 @@ class PoolForget(PoolScenario):
         world.forget_directory(self.name)
 
 
+@scenario("pool.rebuild")
+class PoolRebuild(PoolScenario):
+    """To the pool that took the backend over, all that is there is unknown."""
+
+    def asked(self, world):
+        self.snapshot = world.snapshot(self.volume)
+        body = {"name": self.name, "driver": "posix", "uid": self.pool["uid"],
+                "properties": self.pool["properties"], "take_over": True}
+        world.must("DELETE", f"/v1/pools/{self.name}?forget=true")
+        world.must("POST", "/v1/pools", body)
+        return "POST", f"/v1/pools/{self.name}/rebuild", {}
+
+    def done(self, world):
+        self.there(world, "enabled")
+        volume = world.find(f"/v1/volumes/{self.volume['id']}")
+        same([volume["name"], volume["state"], volume["snapshots"]], [self.volume["name"], "available", 1],
+             "its volume")
+        same(world.find(f"/v1/snapshots/{self.snapshot['id']}")["name"], self.snapshot["name"], "its snapshot")
+
+    def undone(self, world):
+        """What was taken in stays, whole; the rest is unknown still, and goes with the pool."""
+        self.there(world, "enabled")
+        volume = world.find(f"/v1/volumes/{self.volume['id']}")
+        if volume is not None:
+            same([volume["name"], volume["state"]], [self.volume["name"], "available"], "its volume")
+        world.drop_pool(self.name)
+
+
 # ---- volumes ----------------------------------------------------------------------------------------
 
 class VolumeScenario(Scenario):
@@ -583,6 +611,32 @@ class AttachmentDelete(VolumeScenario):
     def undone(self, world):
         super().undone(world)
         same(world.find(f"/v1/attachments/{self.attachment['id']}")["state"], "attached", "the attachment")
+
+
+@scenario("attachment.delete")
+class AttachmentMigrated(AttachmentDelete):
+    """The second host has the volume once the first is detached, and not before."""
+
+    def ready(self, world):
+        answer = super().ready(world)
+        host = self.keep("hosts", world.must("POST", "/v1/hosts", {"name": world.name("target"),
+                                                                   "identities": {"uid": "65001"}}))
+        self.second = self.keep("attachments", world.must(
+            "POST", "/v1/attachments", {"volume": self.volume["id"], "host": host["id"], "mode": "rw-migrate"}))
+        self.volume = self.reread(world)
+        return answer
+
+    def mode(self, world):
+        return world.find(f"/v1/attachments/{self.second['id']}")["mode"]
+
+    def done(self, world):
+        same(world.find(f"/v1/attachments/{self.attachment['id']}"), None, "the attachment")
+        same(self.reread(world)["attachments"], 1, "attachments")
+        same(self.mode(world), "read-write", "the mode of the one that stays")
+
+    def undone(self, world):
+        super().undone(world)
+        same(self.mode(world), "rw-migrate", "the mode of the second")
 
 
 # ---- tokens -----------------------------------------------------------------------------------------

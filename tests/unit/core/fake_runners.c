@@ -368,6 +368,15 @@ void runner_call_once(struct runner *runner, enum wire_number number, const void
     CHECK(fd_count == (number == WIRE_RING_ATTACH ? RUNNER_FDS_MAX : 0));
     runner_call(runner, number, args, on_reply, arg);
 }
+void runner_give_up(struct runner *runner, const void *arg) {
+    struct fake_call *call;
+    TAILQ_FOREACH(call, &runner->calls, entries) {
+        if (call->arg == arg)
+            call->answer = (struct fake_answer){.code = ERR_STALLED};
+    }
+    fake.restarts++;
+    begin(runner);
+}
 void runner_blame(struct runner *runner, const struct err *cause) {
     (void)cause;
     runner_restart(runner);

@@ -88,7 +88,7 @@ static bool on_entry(void *arg, const struct catalog_entry *entry) {
     struct walk *walk = arg;
     union any record;
     if (begins(entry, "n/") || begins(entry, "x/") || begins(entry, "th/") ||
-        begins(entry, "oa/")) {
+        begins(entry, "oa/") || begins(entry, KEY_MISSING)) {
         keys_add(&walk->found, entry->key, entry->key_length);
     } else if (begins(entry, "i/")) {
         assert_true(shape_decode(&key_record_shape, entry->value.at, entry->value.length,
@@ -125,6 +125,14 @@ static void expect_name(struct walk *walk, const struct object *object,
     }
 }
 
+static void expect_missing(struct walk *walk, const struct object *object, const char *state) {
+    struct key key;
+    if (strcmp(state, STATE_MISSING) != 0)
+        return;
+    key_missing(&key, object->noun, &object->id);
+    keys_add(&walk->expected, key.at, key.length);
+}
+
 static void expect_keys_of(struct walk *walk, const struct object *object) {
     const union any *record = &object->record;
     struct key key;
@@ -136,12 +144,14 @@ static void expect_keys_of(struct walk *walk, const struct object *object) {
         expect_name(walk, object, &record->volume.pool, record->volume.name,
                     &record->volume.labels);
         expect_index(walk, object, STORE_BY_POOL, &record->volume.pool);
+        expect_missing(walk, object, record->volume.state);
         break;
     case CORE_SNAPSHOT:
         expect_name(walk, object, &record->snapshot.volume, record->snapshot.name,
                     &record->snapshot.labels);
         expect_index(walk, object, STORE_BY_POOL, &record->snapshot.pool);
         expect_index(walk, object, STORE_BY_VOLUME, &record->snapshot.volume);
+        expect_missing(walk, object, record->snapshot.state);
         break;
     case CORE_HOST:
         expect_name(walk, object, NULL, record->host.name, &record->host.labels);
@@ -234,8 +244,8 @@ static uint32_t count(const struct walk *walk, enum core_noun noun, const struct
 
 /* A state that an operation is to end. */
 static void check_passage(const struct walk *walk, const struct object *object, const char *state) {
-    static const char *const lasting[] = {"available", "attached", "enabled", "disabled",
-                                          "drained"};
+    static const char *const lasting[] = {"available", "attached", "enabled",
+                                          "disabled",  "drained",  STATE_MISSING};
     for (size_t i = 0; i < sizeof lasting / sizeof lasting[0]; i++)
         if (strcmp(state, lasting[i]) == 0)
             return;

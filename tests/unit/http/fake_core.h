@@ -210,6 +210,11 @@ bool core_cancel(struct core *core, const char *operation, const struct core_pri
     return true;
 }
 
+bool core_abandon(struct core *core, const char *operation, const struct core_principal *principal,
+                  struct err *err) {
+    return core_cancel(core, operation, principal, err);
+}
+
 bool core_events(struct core *core, uint64_t after, uint32_t limit, core_event_fn *each, void *arg,
                  uint64_t *ret_last, struct err *err) {
     *ret_last = core->events;

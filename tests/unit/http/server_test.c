@@ -562,6 +562,8 @@ static void test_cancel(void **state) {
     connect_local(&one);
     assert_int_equal(
         ask(&one, "POST /v1/operations/" FAKE_ID "/cancel HTTP/1.1\r\nHost: a\r\n\r\n"), 202);
+    assert_int_equal(
+        ask(&one, "POST /v1/operations/" FAKE_ID "/abandon HTTP/1.1\r\nHost: a\r\n\r\n"), 202);
     core.ended = true;
     assert_int_equal(
         ask(&one, "POST /v1/operations/" FAKE_ID "/cancel HTTP/1.1\r\nHost: a\r\n\r\n"), 409);
