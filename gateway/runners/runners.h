@@ -123,8 +123,8 @@ void runner_call(struct runner *runner, enum wire_number number, const void *arg
 void runner_call_once(struct runner *runner, enum wire_number number, const void *args,
                       const int *fds, uint32_t fd_count, runner_reply_fn *on_reply, void *arg);
 /* The call whose callback has that `arg` is waited for no more: it ends with STALLED. Where the
- * process has it inside, that is killed and replaced, and its other calls are sent again: what hangs
- * would keep the next call of its volume too. Not a death. */
+ * process has it inside, that is killed and replaced, and its other calls are sent again: what
+ * hangs would keep the next call of its volume too. Not a death. */
 void runner_give_up(struct runner *runner, const void *arg);
 /* Kills the process for what it did elsewhere (cause). Counts as a death. */
 void runner_blame(struct runner *runner, const struct err *cause);

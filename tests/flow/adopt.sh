@@ -94,7 +94,7 @@ has "the marker of the forgotten pool is seen" "belongs to the pool" "$SAID"
 s pool create again --driver posix --set "path=$directory" --uid "$UID_LOW" --take-over
 is "and replaced when that is said" enabled "$(get .state)"
 s pool compare again
-is "what is on the backend only is told" "gone kept web" "$(get '[.unknown[].name] | sort | join(" ")')"
+is "what is on the backend only is told" "gone kept s web" "$(get '[.unknown[].name] | sort | join(" ")')"
 
 gateway_stop
 finish

@@ -138,7 +138,7 @@ check "its marker stays" test -f "$GATEWAY/ram/sluice.pool"
 s pool create q --driver ram --set "backing=$GATEWAY/ram" --uid $((UID_LOW + 5)) --take-over
 is "and is taken over when that is said" serving "$(get .health)"
 s pool compare q
-is "what was there is told" 3 "$(get .unknown_count)"
+is "what was there is told" "3 1" "$(get '[.unknown[].noun] | "\(map(select(. == "volume")) | length) \(map(select(. == "snapshot")) | length)"')"
 s pool delete q
 
 # ---- a full backend ------------------------------------------------------------------------------
