@@ -94,6 +94,8 @@ int32_t image_chain_read(struct image *image, uint64_t offset, void *ret_bytes, 
 /* Whether a whole range is known to read as zeroes without reading bytes. */
 int32_t image_chain_is_zero(struct image *image, uint64_t offset, uint64_t length, bool *ret_zero);
 
+#define IMAGE_ZEROES_BYTES (64u << 10) /* one write of zeroes */
+extern const uint8_t image_zeroes[IMAGE_ZEROES_BYTES];
 /* Zeroes as bytes. */
 int32_t image_file_write_zeroes(struct image_file *file, uint64_t offset, uint64_t length);
 

@@ -10,7 +10,6 @@
 
 #define PROBE_BYTES 512u /* the marks of all formats lie in the first sector */
 #define CACHE_BYTES_DEFAULT (UINT64_C(4) << 20)
-#define ZEROES_BYTES (64u << 10) /* one write of zeroes */
 #define MERGED_RUNS_MAX 64u   /* look-ups of one image_extent: bounds its time on what is torn up */
 #define PULL_BYTES (1u << 20) /* one read and one write of a pull */
 #define SECTOR_BYTES 512u
@@ -22,7 +21,7 @@ static const struct image_format_ops *const formats[] = {
 };
 #define FORMATS (sizeof formats / sizeof formats[0])
 
-static const uint8_t zeroes[ZEROES_BYTES];
+const uint8_t image_zeroes[IMAGE_ZEROES_BYTES];
 
 static const struct image_format_ops *format_ops(uint32_t format) {
     for (size_t i = 0; i < FORMATS; i++)
@@ -54,8 +53,8 @@ void image_error_set(struct image_error *error, const char *format, ...) {
 
 int32_t image_file_write_zeroes(struct image_file *file, uint64_t offset, uint64_t length) {
     while (length > 0) {
-        size_t part = length < ZEROES_BYTES ? (size_t)length : ZEROES_BYTES;
-        int32_t status = file->ops->write(file, offset, zeroes, part);
+        size_t part = length < IMAGE_ZEROES_BYTES ? (size_t)length : IMAGE_ZEROES_BYTES;
+        int32_t status = file->ops->write(file, offset, image_zeroes, part);
         if (status != SLUICE_OK)
             return status;
         offset += part;

@@ -312,6 +312,9 @@ static int32_t take_run(struct qcow2 *q, uint64_t want, uint64_t *ret_first, uin
     if (!at_end || q->cursor >= q->end_cluster || at == q->cursor)
         q->cursor = at + count;
     note_used(q, at + count);
+    /* Counts that call the tables free are wrong. They stay counted from now on. */
+    if (qcow2_hits_tables(q, at << q->cluster_bits, count << q->cluster_bits))
+        return SLUICE_CORRUPT;
     *ret_first = at;
     *ret_count = count;
     return SLUICE_OK;
@@ -386,6 +389,8 @@ int32_t qcow2_alloc_row(struct qcow2 *q, uint64_t want, uint64_t *ret_offset) {
         at += count;
     }
     note_used(q, at);
+    if (qcow2_hits_tables(q, first << q->cluster_bits, want << q->cluster_bits))
+        return SLUICE_CORRUPT;
     *ret_offset = first << q->cluster_bits;
     return SLUICE_OK;
 }

@@ -181,9 +181,7 @@ static int32_t write_new(struct qcow2 *q, struct write_step *step, size_t *ret_d
     size_t room = ((size_t)count << q->cluster_bits) - step->head;
     if (step->length > room)
         step->length = room;
-    status = qcow2_hits_tables(q, to, count << q->cluster_bits) ? SLUICE_CORRUPT : SLUICE_OK;
-    if (status == SLUICE_OK)
-        status = write_whole(q, step, to, to >= zero_from);
+    status = write_whole(q, step, to, to >= zero_from);
     struct qcow2_place place;
     if (status == SLUICE_OK)
         status = place_to_write(q, step->offset, &place);
@@ -336,12 +334,11 @@ int32_t qcow2_clear(struct qcow2 *q, uint64_t first, uint64_t count, uint64_t en
 
 /* Zeroes as bytes, where it is not zero already. */
 static int32_t zero_bytes(struct qcow2 *q, uint64_t offset, uint64_t length, bool hold) {
-    static const uint8_t zeroes[4096]; /* the first of a cluster allocates, the others do not */
     bool zero = false;
     int32_t status = hold ? SLUICE_OK : image_chain_is_zero(&q->image, offset, length, &zero);
     while (status == SLUICE_OK && !zero && length > 0) {
-        size_t part = length < sizeof zeroes ? (size_t)length : sizeof zeroes;
-        status = qcow2_write(&q->image, offset, zeroes, part);
+        size_t part = length < IMAGE_ZEROES_BYTES ? (size_t)length : IMAGE_ZEROES_BYTES;
+        status = qcow2_write(&q->image, offset, image_zeroes, part);
         offset += part;
         length -= part;
     }
