@@ -183,6 +183,9 @@ struct host_io *host_submit(struct host_data *data, enum host_verb verb,
 /* The status; *ret_io (may be NULL) comes back as the driver left it. */
 int32_t host_wait(struct host_data *data, struct host_io *io, struct sluice_io *ret_io);
 
+/* Tells the driver that the call is no longer wanted, unless it is over; host_wait all the same. */
+void host_cancel(struct host_data *data, struct host_io *io);
+
 /* Each blocks until the driver completed it. */
 int32_t host_read(struct host_data *data, uint64_t offset, void *ret_bytes, uint64_t length);
 int32_t host_write(struct host_data *data, uint64_t offset, const void *bytes, uint64_t length,

@@ -141,6 +141,20 @@ int32_t host_wait(struct host_data *data, struct host_io *io, struct sluice_io *
     return status;
 }
 
+void host_cancel(struct host_data *data, struct host_io *io) {
+    struct host *host = data->pool->host;
+    pthread_mutex_lock(&host->lock);
+    bool running = io->running;
+    pthread_mutex_unlock(&host->lock);
+    /* It may end meanwhile: a place is not used again before all others were, so that is harmless
+     * here as it is in a runner. */
+    if (running) {
+        watch_begin(host->watch, "data_cancel");
+        data->pool->table->data_cancel(data->opened.handle, &io->io);
+        watch_end(host->watch);
+    }
+}
+
 static int32_t run(struct host_data *data, enum host_verb verb, const struct sluice_io *what,
                    struct sluice_io *ret_io) {
     return host_wait(data, host_submit(data, verb, what), ret_io);

@@ -77,15 +77,18 @@ bool report_begin(struct report *report, const char *junit, uint32_t planned,
         if (report->junit == NULL) {
             return false;
         }
-        fprintf(report->junit, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-                               "<testsuite name=\"sluice-conform\" hostname=\"");
-        put_xml(report->junit, look->name);
         fprintf(report->junit,
-                "\">\n<properties><property name=\"seed\" value=\"%llu\"/></properties>\n",
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"sluice-conform\">\n"
+                "<properties><property name=\"seed\" value=\"%llu\"/>"
+                "<property name=\"driver\" value=\"",
                 (unsigned long long)seed);
+        put_xml(report->junit, look != NULL ? look->name : "");
+        fprintf(report->junit, "\"/></properties>\n");
     }
     printf("TAP version 13\n1..%u\n", planned);
-    put_look(look, seed);
+    if (look != NULL) {
+        put_look(look, seed);
+    }
     fflush(stdout);
     return true;
 }

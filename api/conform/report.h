@@ -23,7 +23,7 @@ struct report {
     uint32_t skipped;
 };
 
-/* false: the file cannot be written, errno says why. */
+/* look NULL: nothing is known of the driver. false: the file cannot be written, errno says why. */
 bool report_begin(struct report *report, const char *junit, uint32_t planned,
                   const struct look *look, uint64_t seed);
 void report_test(struct report *report, const struct test *test, const struct outcome *outcome);

@@ -344,13 +344,18 @@ static void submit_all(struct host_data *data, enum host_verb verb, uint8_t *byt
     }
 }
 
+/* Whether the runner would let data calls on one volume overlap. */
+static bool may_overlap(const struct kit *kit) {
+    return kit->shared->look.threads == SLUICE_THREADS_PARALLEL ||
+           kit->shared->look.threads == SLUICE_THREADS_LOOP;
+}
+
 void test_data_many(struct kit *kit) {
     struct host_data data;
-    uint32_t model = kit->shared->look.threads;
     uint32_t most =
         kit->pool.limits.in_flight_max > 0 ? kit->pool.limits.in_flight_max : MANY_DEFAULT;
     uint32_t count = most < MANY_MOST ? most : MANY_MOST;
-    if (model == SLUICE_THREADS_SERIAL || model == SLUICE_THREADS_PER_VOLUME) {
+    if (!may_overlap(kit)) {
         kit_skip(kit, "the thread model lets no data calls on one volume overlap");
     }
     uint64_t length = count * kit->block;
@@ -368,4 +373,63 @@ void test_data_many(struct kit *kit) {
     host_data_close(&data);
     free(bytes);
     free(wanted);
+}
+
+void test_data_overlaps(struct kit *kit) {
+    struct host_data data;
+    uint64_t block = kit->block;
+    if (!may_overlap(kit)) {
+        kit_skip(kit, "the thread model lets no data calls on one volume overlap");
+    }
+    uint8_t *bytes = take_buffer(6 * block);
+    const struct sluice_uuid volume = kit_volume(kit, kit->size);
+    kit_data_open(kit, &data, &volume, NULL, false);
+    for (uint64_t round = 1; round <= 16; round++) {
+        const struct sluice_io first = {.offset = 0, .length = 2 * block, .buffer = bytes};
+        const struct sluice_io second = {
+            .offset = block, .length = 2 * block, .buffer = bytes + 2 * block};
+        pattern_fill(round, 0, bytes, 2 * block);
+        pattern_fill(round + 100, block, bytes + 2 * block, 2 * block);
+        struct host_io *ios[2] = {host_submit(&data, HOST_WRITE, &first),
+                                  host_submit(&data, HOST_WRITE, &second)};
+        WANT_IO(BYTES, host_wait(&data, ios[0], NULL), SLUICE_OK, "a write");
+        WANT_IO(BYTES, host_wait(&data, ios[1], NULL), SLUICE_OK, "a write");
+        kit_read(RULE_BYTES, &data, round, 0, block, "where only the first of two writes was");
+        kit_read(RULE_BYTES, &data, round + 100, 2 * block, block,
+                 "where only the second of two writes was");
+        WANT_IO(BYTES, host_read(&data, block, bytes + 4 * block, block), SLUICE_OK, "a read");
+        for (uint64_t i = 0; i < block; i++) {
+            uint8_t seen = bytes[4 * block + i];
+            EXPECT(BYTES,
+                   seen == pattern_byte(round, block + i) ||
+                       seen == pattern_byte(round + 100, block + i),
+                   "where two writes overlapped, at %llu stands %02x of neither",
+                   (unsigned long long)(block + i), seen);
+        }
+    }
+    host_data_close(&data);
+    free(bytes);
+}
+
+void test_data_cancels(struct kit *kit) {
+    struct host_data data;
+    if (kit->pool.table->data_cancel == NULL) {
+        kit_skip(kit, "the driver has no data_cancel");
+    }
+    uint8_t *bytes = take_buffer(kit->block);
+    const struct sluice_uuid volume = kit_volume(kit, kit->size);
+    kit_put(kit, &volume, 1, 0, kit->size);
+    kit_data_open(kit, &data, &volume, NULL, true);
+    for (uint64_t i = 0; i < 16; i++) {
+        const struct sluice_io io = {
+            .offset = i * kit->block, .length = kit->block, .buffer = bytes};
+        struct host_io *submitted = host_submit(&data, HOST_READ, &io);
+        host_cancel(&data, submitted);
+        int32_t status = host_wait(&data, submitted, NULL);
+        EXPECT(CANCELLED, status == SLUICE_OK || status == SLUICE_CANCELLED,
+               "a read that was cancelled was completed with %s", status_name(status));
+    }
+    kit_read(RULE_CANCELLED, &data, 1, 0, kit->size, "the volume, after reads were cancelled");
+    host_data_close(&data);
+    free(bytes);
 }

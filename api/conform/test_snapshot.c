@@ -8,6 +8,7 @@
 
 #define CHAIN 5
 #define PAGE_MOST 4
+#define COUNTED_MOST 1000 /* snapshots: more would take long and show no more */
 
 void test_snapshot_creates(struct kit *kit) {
     struct sluice_snapshot told;
@@ -171,6 +172,24 @@ void test_snapshot_deletes(struct kit *kit) {
         kit_expect(kit, RULE_SNAPSHOT, &volume, NULL, i + 1, i * kit->block, kit->block,
                    "the volume, after its snapshots were deleted");
     }
+}
+
+void test_snapshot_count(struct kit *kit) {
+    struct sluice_snapshot told;
+    uint64_t most = kit->pool.limits.snapshots_max;
+    if (most == 0 || most > COUNTED_MOST) {
+        kit_skip(kit, "the pool states no small snapshots_max");
+    }
+    const struct sluice_uuid volume = kit_volume(kit, kit_round(kit, 1));
+    struct sluice_uuid last = volume;
+    for (uint64_t i = 0; i < most; i++) {
+        last = kit_snapshot(kit, &volume);
+    }
+    const struct sluice_uuid more = kit_id(kit);
+    WANT(COUNTS, &kit->pool, host_snapshot(&kit->pool, &volume, &more, "more", &told),
+         SLUICE_LIMIT);
+    WANT(DELETE, &kit->pool, host_snapshot_delete(&kit->pool, &volume, &last), SLUICE_OK);
+    WANT(COUNTS, &kit->pool, host_snapshot(&kit->pool, &volume, &more, "more", &told), SLUICE_OK);
 }
 
 /* ---- revert ------------------------------------------------------------------------------- */

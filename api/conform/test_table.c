@@ -100,3 +100,24 @@ void test_table_members(struct kit *kit) {
     EXPECT(LIMITS, !kit_has(kit, SLUICE_CAP_GRANT) || limits->protocols[0] != '\0',
            "the pool states GRANT and tells no protocol");
 }
+
+void test_table_health(struct kit *kit) {
+    kit_load(kit);
+    const struct sluice_driver *driver = &kit->host.boundary.driver;
+    if (driver->health == NULL) {
+        kit_skip(kit, "the driver has no health: it counts as healthy");
+    }
+    struct sluice_health_report report = {.size = sizeof report};
+    struct sluice_call call = {.status = SLUICE_OK};
+    watch_begin(&kit->shared->watch, "health");
+    int32_t status = driver->health(kit->host.driver, &call, &report);
+    watch_end(&kit->shared->watch);
+    EXPECT(HEALTH, status == SLUICE_OK, "health answered %s (\"%s\")", status_name(status),
+           call.text);
+    EXPECT(HEALTH, report.health >= SLUICE_HEALTH_OK && report.health <= SLUICE_HEALTH_DOWN,
+           "health tells %u", report.health);
+    EXPECT(HEALTH, memchr(report.text, '\0', sizeof report.text) != NULL, "the text has no end");
+    EXPECT(HEALTH, report.health == SLUICE_HEALTH_OK || report.text[0] != '\0',
+           "health tells %u and does not say why", report.health);
+    kit_unload(kit);
+}

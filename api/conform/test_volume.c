@@ -10,6 +10,7 @@
 #define LISTED 7 /* volumes; with pages of 1, 2, 3, 7 and 8 every edge is met */
 #define PAGE_MOST 8
 #define LONG_NAME 4096
+#define COUNTED_MOST 1000 /* volumes: more would take long and show no more */
 
 static void expect_told(const struct kit *kit, const struct sluice_volume *told, const char *name,
                         uint64_t size) {
@@ -316,4 +317,25 @@ void test_volume_long_names(struct kit *kit) {
         }
         free(name);
     }
+}
+
+void test_volume_count(struct kit *kit) {
+    struct sluice_volume told;
+    uint64_t most = kit->pool.limits.volumes_max;
+    if (most == 0 || most > COUNTED_MOST) {
+        kit_skip(kit, "the pool states no small volumes_max");
+    }
+    struct sluice_uuid last = kit_id(kit);
+    for (uint64_t i = 0; i < most; i++) {
+        last = kit_volume(kit, kit_round(kit, 1));
+    }
+    const struct sluice_uuid more = kit_id(kit);
+    WANT(COUNTS, &kit->pool, host_create(&kit->pool, &more, "more", kit_round(kit, 1), &told),
+         SLUICE_LIMIT);
+    /* Asking again for what is there is no more. */
+    WANT(COUNTS, &kit->pool, host_create(&kit->pool, &last, "a volume", kit_round(kit, 1), &told),
+         SLUICE_OK);
+    WANT(DELETE, &kit->pool, host_delete(&kit->pool, &last), SLUICE_OK);
+    WANT(COUNTS, &kit->pool, host_create(&kit->pool, &more, "more", kit_round(kit, 1), &told),
+         SLUICE_OK);
 }

@@ -254,6 +254,50 @@ void test_threads_one_volume(struct kit *kit) {
     host_data_close(&data);
 }
 
+/* ---- lanes: several processes ------------------------------------------------------------- */
+
+#define PHASE_MADE 1
+#define PHASE_WRITTEN 2
+
+static void first_lane(struct kit *kit) {
+    struct sluice_volume told;
+    kit_load(kit);
+    WANT(LANES, &kit->pool, kit_try(kit, POOL_OWN, SLUICE_POOL_CLAIM), SLUICE_OK);
+    const struct sluice_uuid one = kit_volume(kit, kit->size);
+    const struct sluice_uuid two = kit_id(kit);
+    kit_put(kit, &one, 1, 0, kit->size);
+    kit_reach(kit, PHASE_MADE);
+    kit_await(kit, PHASE_WRITTEN);
+    kit_expect(kit, RULE_LANES, &one, NULL, 2, 0, kit->size, "what another lane wrote");
+    WANT(LANES, &kit->pool, host_get(&kit->pool, &two, &told), SLUICE_OK);
+    EXPECT(LANES, kit_is_listed(kit, &two), "what another lane made is not listed");
+    kit_close(kit);
+}
+
+static void second_lane(struct kit *kit) {
+    struct sluice_volume told;
+    kit_await(kit, PHASE_MADE);
+    kit_load(kit);
+    WANT(LANES, &kit->pool, kit_try(kit, POOL_OWN, 0), SLUICE_OK);
+    const struct sluice_uuid one = kit_id(kit);
+    WANT(LANES, &kit->pool, host_get(&kit->pool, &one, &told), SLUICE_OK);
+    kit_expect(kit, RULE_LANES, &one, NULL, 1, 0, kit->size, "what another lane had written");
+    kit_put(kit, &one, 2, 0, kit->size);
+    kit_volume(kit, kit->size);
+    kit_reach(kit, PHASE_WRITTEN);
+    kit_close(kit);
+}
+
+void test_threads_lanes(struct kit *kit) {
+    if (kit->shared->look.limits.lanes_max < 2) {
+        kit_skip(kit, "lanes_max lets one process serve the pool");
+    }
+    int first = kit_spawn(kit, 1, first_lane);
+    int second = kit_spawn(kit, 2, second_lane);
+    kit_join(kit, second, 0);
+    kit_join(kit, first, 0);
+}
+
 /* ---- leaks -------------------------------------------------------------------------------- */
 
 void test_leaks_volumes(struct kit *kit) {

@@ -60,7 +60,7 @@ ends "no driver is wrong use" 2 "which driver?" "$KIT"
 ends "an unknown test is wrong use" 2 "no test or group data.nosuch" "$KIT" --only data.nosuch "$POSIX" path=/
 ends "driver.yaml judges the properties" 2 "driver.yaml refuses" "$KIT" "$POSIX" pth=/x
 ends "a place that is not there is no place to test" 2 "cannot be tested here" "$KIT" "$POSIX" path="$TEMP/none"
-ends "a library that is none" 1 "not ok 1 - table.loads" "$KIT" "$0"
+ends "a library that is none" 1 "not ok 1 - kit.begins" "$KIT" "$0"
 ends "a library alone is tested too" 0 "1 passed" "$KIT" --only volume.lists "$POSIX/driver/posix.so" path="$TEMP/posix"
 
 python3 -B "$(dirname "$0")/faults.py" >"$TEMP/faults" 2>&1
