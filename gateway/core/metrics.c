@@ -75,6 +75,13 @@ static void of_exports(struct core *core, struct buf *text) {
         {"sluice_data_replayed", "counter", "Calls that were sent more than once", pong->replayed},
         {"sluice_data_read_bytes", "counter", "Bytes that clients read", pong->bytes_read},
         {"sluice_data_written_bytes", "counter", "Bytes that clients wrote", pong->bytes_written},
+        {"sluice_data_tls_failed", "counter", "Handshakes of TLS that failed", pong->tls_failed},
+        {"sluice_data_names_refused", "counter",
+         "Attachments asked for over TLS that are not there or not for that certificate",
+         pong->names_refused},
+        {"sluice_data_strangers_ended", "counter",
+         "Clients over TCP that were too slow to name an attachment, or one of too many",
+         pong->strangers_ended},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         head(text, rows[i].name, rows[i].type, rows[i].help);

@@ -31,7 +31,13 @@ static const struct nbd_export *find_export(void *owner, const char *name, size_
     struct connection *connection = owner;
     const struct export *export =
         export_for(connection->loop, name, length, tls_peer(connection->tls));
+    connection->loop->figures.names_refused += export == NULL;
     return export != NULL ? &export->nbd : NULL;
+}
+
+void connection_end_stranger(struct loop *loop) {
+    loop->figures.strangers_ended++;
+    connection_close(TAILQ_FIRST(&loop->strangers));
 }
 
 static void begin_handshake(struct connection *connection) {
@@ -48,7 +54,7 @@ static void begin_handshake(struct connection *connection) {
     connection->until_ns = loop->now_ns + CONNECTION_STRANGER_NS;
     nbd_handshake_start_tls(&connection->handshake, find_export, connection, &connection->answers);
     if (loop->stranger_count == CONNECTION_STRANGERS_MAX)
-        connection_close(TAILQ_FIRST(&loop->strangers));
+        connection_end_stranger(loop);
     loop->stranger_count++;
     TAILQ_INSERT_TAIL(&loop->strangers, connection, of_export);
 }
@@ -374,6 +380,7 @@ static bool secure(struct connection *connection) {
         connection_wait_for_space(connection);
         break;
     case TLS_FAILED:
+        connection->loop->figures.tls_failed++;
         connection_close(connection);
         break;
     case TLS_DONE:

@@ -77,6 +77,7 @@ struct connection {
 /* Owns the descriptor, also on failure. Export NULL: a stranger, who has to ask for TLS. */
 struct connection *connection_create(struct loop *loop, struct export *export, int fd);
 void connection_close(struct connection *connection); /* its memory goes at the end of the turn */
+void connection_end_stranger(struct loop *loop);      /* the oldest: too slow, or to make room */
 
 void connection_on_event(struct connection *connection, uint32_t events);
 /* Takes what there is. */

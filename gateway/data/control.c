@@ -187,6 +187,9 @@ static bool say_pong(struct loop *loop) {
         .replayed = loop->figures.replayed,
         .bytes_read = loop->figures.bytes_read,
         .bytes_written = loop->figures.bytes_written,
+        .tls_failed = loop->figures.tls_failed,
+        .names_refused = loop->figures.names_refused,
+        .strangers_ended = loop->figures.strangers_ended,
     };
     for (uint32_t i = 0; i < DATA_EXPORTS_MAX; i++)
         pong.exports += loop->exports[i].state == EXPORT_SERVING;

@@ -205,9 +205,9 @@ static void sweep(struct loop *loop) {
     if (!has_deadlines(loop) || loop->now_ns < loop->sweep_ns)
         return;
     loop->sweep_ns = loop->now_ns + LOOP_SWEEP_NS;
-    struct connection *oldest;
+    const struct connection *oldest;
     while ((oldest = TAILQ_FIRST(&loop->strangers)) != NULL && oldest->until_ns <= loop->now_ns)
-        connection_close(oldest);
+        connection_end_stranger(loop);
     for (uint32_t i = 0; i < DATA_EXPORTS_MAX; i++) {
         struct export *export = &loop->exports[i];
         if (export->state == EXPORT_FREE || export->state == EXPORT_ENDED)

@@ -40,6 +40,9 @@ struct data_figures { /* for PONG */
     uint64_t replayed;
     uint64_t bytes_read;
     uint64_t bytes_written;
+    uint64_t tls_failed;
+    uint64_t names_refused;
+    uint64_t strangers_ended;
 };
 
 TAILQ_HEAD(volume_list, volume);

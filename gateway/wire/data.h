@@ -39,15 +39,18 @@
     F(T, U64, size_bytes, 0, "of the volume")                                \
     F(T, U32, connections, 0, "")
 #define DATA_PING_FIELDS(F, T) F(T, U64, number, 0, "")
-#define DATA_PONG_FIELDS(F, T)                            \
-    F(T, U64, number, 0, "")                              \
-    F(T, U64, resident, 0, "bytes")                       \
-    F(T, U32, exports, 0, "")                             \
-    F(T, U32, connections, 0, "")                         \
-    F(T, U64, calls, 0, "completed since the start")      \
-    F(T, U64, replayed, 0, "of them sent more than once") \
-    F(T, U64, bytes_read, 0, "")                          \
-    F(T, U64, bytes_written, 0, "")
+#define DATA_PONG_FIELDS(F, T)                                                           \
+    F(T, U64, number, 0, "")                                                             \
+    F(T, U64, resident, 0, "bytes")                                                      \
+    F(T, U32, exports, 0, "")                                                            \
+    F(T, U32, connections, 0, "")                                                        \
+    F(T, U64, calls, 0, "completed since the start")                                     \
+    F(T, U64, replayed, 0, "of them sent more than once")                                \
+    F(T, U64, bytes_read, 0, "")                                                         \
+    F(T, U64, bytes_written, 0, "")                                                      \
+    F(T, U64, tls_failed, 0, "handshakes of TLS")                                        \
+    F(T, U64, names_refused, 0, "asked for over TLS: not there, or not for that client") \
+    F(T, U64, strangers_ended, 0, "who were too slow, or made room")
 #define DATA_RING_FIELDS(F, T) \
     F(T, UUID, pool, 0, "")    \
     F(T, U64, generation, 0, "chosen by the gateway, counts up")

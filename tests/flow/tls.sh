@@ -145,6 +145,13 @@ has "nor without TLS" "TLS" "$(timeout 20 nbdinfo --size "nbd://127.0.0.1:$NBD_P
 check "the handshake by hand, bit by bit, a thousand of them" timeout 60 python3 "$(dirname "$0")/../replay/bad_tls.py" "$NBD_PORT" "$ATTACHMENT" "$TLS/alice"
 is "nobody is kept out by that" 67108864 "$(opens alice "$URI")"
 
+refusals_counted() {
+    api GET /metrics
+    [ "$(sed -n 's/^sluice_data_names_refused_total //p' <<<"$OUT")" -ge 3 ] &&
+        [ "$(sed -n 's/^sluice_data_tls_failed_total //p' <<<"$OUT")" -ge 1 ]
+}
+wait_until 10 refusals_counted && ok "who was kept out is counted" || not_ok "who was kept out is counted"
+
 # ---- who notices -----------------------------------------------------------------------------------
 
 serves() { pool_is p serving; }

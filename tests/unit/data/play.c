@@ -102,6 +102,9 @@ static void hear(struct play *play, enum data_number wanted, int descriptors[3])
             play->pong_connections = pong->connections;
             play->pong_calls = pong->calls;
             play->pong_replayed = pong->replayed;
+            play->pong_tls_failed = pong->tls_failed;
+            play->pong_names_refused = pong->names_refused;
+            play->pong_strangers_ended = pong->strangers_ended;
         }
         if (number == DATA_RING_BROKEN)
             play->heard_broken = true;

@@ -64,6 +64,7 @@ struct play {
     uint32_t held_count;
     /* what the gateway heard last */
     uint64_t pong_connections, pong_calls, pong_replayed;
+    uint64_t pong_tls_failed, pong_names_refused, pong_strangers_ended;
     bool heard_broken;
     uint32_t heard_still;    /* how often */
     uint32_t heard_still_ms; /* the last time */

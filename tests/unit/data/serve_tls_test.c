@@ -271,6 +271,9 @@ static void test_who_may_not(void **state) {
     assert_true(is_served(port, &play, &owner));
     play_ping(&play);
     assert_int_equal(play.pong_connections, 0);
+    assert_int_equal(play.pong_names_refused, 3);
+    assert_int_equal(play.pong_tls_failed, 1);
+    assert_int_equal(play.pong_strangers_ended, 0);
     play_stop(&play);
 }
 
@@ -308,6 +311,7 @@ static void test_strangers(void **state) {
         play_ping(&play);
         assert_true(clock_mono_ns() < deadline_ns);
     } while (play.pong_connections > 0);
+    assert_int_equal(play.pong_strangers_ended, sizeof fds / sizeof fds[0]);
     for (uint32_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
         close(fds[i]);
     play_stop(&play);
