@@ -151,7 +151,7 @@ static void send_soon(struct connection *connection) {
 }
 
 void connection_leave(struct connection *connection) {
-    if (connection->state == CONNECTION_CLOSED)
+    if (connection->state == CONNECTION_CLOSED || connection->state == CONNECTION_LEAVING)
         return;
     leave_handshake(connection);
     connection->state = CONNECTION_LEAVING;

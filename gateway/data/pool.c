@@ -50,10 +50,18 @@ void pool_abandon(struct pool *pool) {
 
 /* ---- rings ---------------------------------------------------------------------------------- */
 
-/* Payload that waits for a runner, or for a client to read it. */
+static bool is_of_replay(const struct pool *pool, uint32_t page) {
+    for (uint32_t i = 0; i < POOL_REPLAY_REGIONS; i++)
+        if (page - pool->region_pages[i] < RING_CALL_MAX / RING_PAGE)
+            return true;
+    return false;
+}
+
+/* Payload that waits for a runner, or for a client to read it. Replay is made anew from what is
+ * kept. */
 static void copy_pages(const struct pool *pool, const struct ring *to) {
     for (uint32_t page = 0; page < RING_PAGES; page++)
-        if ((pool->pages.used[page / 64] >> (page % 64) & 1) != 0)
+        if ((pool->pages.used[page / 64] >> (page % 64) & 1) != 0 && !is_of_replay(pool, page))
             memcpy(ring_payload(to, page, RING_PAGE), ring_payload(&pool->ring, page, RING_PAGE),
                    RING_PAGE);
 }

@@ -30,8 +30,10 @@ _Static_assert(RING_EXTENTS_MAX * sizeof(struct ring_extent) <= RING_PAGE, "one 
 /* ---- life ----------------------------------------------------------------------------------- */
 
 static bool map(struct ring *ring, struct err *err) {
-    void *at = mmap(NULL, sizeof(struct ring_shared), PROT_READ | PROT_WRITE,
-                    MAP_SHARED | MAP_POPULATE, ring->memory_fd, 0);
+    /* Pages come when they are touched: all of them at once would keep a thread that serves other
+     * rings for ten milliseconds, and an idle ring would cost all of its memory. */
+    void *at = mmap(NULL, sizeof(struct ring_shared), PROT_READ | PROT_WRITE, MAP_SHARED,
+                    ring->memory_fd, 0);
     if (at == MAP_FAILED)
         return err_errno(err, ERR_SYSTEM, errno, "mapping a ring");
     ring->shared = at;
@@ -45,7 +47,6 @@ static bool make_memory(struct ring *ring, struct err *err) {
         return err_errno(err, ERR_SYSTEM, errno, "making a ring");
     if (!map(ring, err))
         return false;
-    memset(ring->shared, 0, sizeof *ring->shared); /* touches every page */
     ring->shared->head.magic = RING_MAGIC;
     ring->shared->head.version = RING_VERSION;
     ring->shared->head.entries = RING_ENTRIES;

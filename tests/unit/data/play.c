@@ -26,6 +26,7 @@
 #include <sluice/driver.h>
 
 #define DEADLINE_S 20
+#define HELD_ROUNDS 8 /* of RING_SPIN_NS, at most, in which nothing comes */
 
 uint64_t play_roll(uint64_t *dice) {
     *dice ^= *dice << 13;
@@ -318,6 +319,12 @@ static void changed(struct play *play, uint64_t offset, uint64_t length, bool st
     }
 }
 
+static void flush(struct play *play) {
+    for (uint64_t i = 0; i < play->size_bytes / PLAY_BLOCK; i++)
+        if (play->dirty[i] != 0)
+            changed(play, i * PLAY_BLOCK, PLAY_BLOCK, true);
+}
+
 static uint32_t tell_extents(const struct play *play, const struct ring_submission *call) {
     struct ring_extent *to = ring_payload(&play->ring, call->page, RING_PAGE);
     uint32_t count = 0;
@@ -364,7 +371,7 @@ static struct ring_completion execute(struct play *play, const struct ring_submi
         changed(play, call->offset, call->length, stable);
         break;
     case RING_FLUSH:
-        changed(play, 0, play->size_bytes, true);
+        flush(play);
         break;
     case RING_EXTENTS:
         done.count = tell_extents(play, call);
@@ -436,6 +443,7 @@ static void *run_runner(void *argument) {
     struct play *play = argument;
     static _Thread_local struct ring_submission batch[RING_ENTRIES];
     bool died = false;
+    uint64_t idle_rounds = 0;
     while (!died && !atomic_load(&play->kill)) {
         uint32_t count = 0;
         while (count < RING_ENTRIES && ring_next_submission(&play->ring, &batch[count]))
@@ -444,8 +452,18 @@ static void *run_runner(void *argument) {
             if (ring_spin(&play->ring, RING_SPIN_NS))
                 continue;
             pthread_mutex_lock(&play->lock);
-            tell_held(play);
+            /* What took effect is told late now and then, and others come meanwhile. */
+            bool later =
+                play->held_count > 0 && idle_rounds++ < play_roll(&play->dice) % HELD_ROUNDS;
+            /* Or never: the worst moment to die is when others have seen what nobody was told. */
+            died = !later && play->held_count > 0 && play->script.die_after > 0 &&
+                   play_roll(&play->dice) % 4 == 0;
+            if (!later && !died)
+                tell_held(play);
             pthread_mutex_unlock(&play->lock);
+            if (later || died)
+                continue;
+            idle_rounds = 0;
             wait_for_calls(play);
             continue;
         }

@@ -23,7 +23,7 @@
 
 struct play_script {  /* of one runner */
     uint64_t seed;    /* 0: in order, no dice */
-    int die_after;    /* calls; 0: never */
+    int die_after;    /* calls, or sooner with some untold; 0: never */
     uint64_t die_at;  /* a call that touches this offset kills it; UINT64_MAX: none */
     uint64_t fail_at; /* likewise: answered fail_status */
     int32_t fail_status;

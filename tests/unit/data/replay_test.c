@@ -4,9 +4,12 @@
  * that die (and lose what is not stable), backends that restart by themselves, calls that are
  * executed in any order: the history is checked against one register a block.
  *
- * A read of a block may return a value unless that was overwritten for certain before the read
- * began: by a write that was answered, or whose value an answered read has seen. So what was
- * acknowledged is seen, what was seen is not unseen, and nothing comes back. Seeds are printed when
+ * Each block is a register, and its history has to be that of one: there is an order of all writes
+ * and reads, each at some moment between its begin and its answer, in which every read returns what
+ * was written last. All values are different, so it is known which write a read has seen, and there
+ * is such an order exactly when no two values need the register at the same moment (judge; after
+ * P. Gibbons and E. Korach, Testing shared memories, 1997). Zeroes are not different from each
+ * other: a read of them counts when only one write can have been it. Seeds are printed when
  * something is wrong (SLUICE_SCHEDULE runs that one alone).
  */
 #include <setjmp.h>
@@ -23,9 +26,12 @@
 
 #include "play.h"
 
-/* A ring's 32 MiB are most of what a schedule costs; SLUICE_FULL=1 takes the time. */
-#define SCHEDULES 200
-#define SCHEDULES_FULL 1000
+#if defined __SANITIZE_THREAD__ || defined __SANITIZE_ADDRESS__
+#define SCHEDULES 200 /* each takes five times as long */
+#else
+#define SCHEDULES 1000
+#endif
+#define SCHEDULES_FULL 20000
 #define BLOCKS 4u /* few, so that they meet */
 #define CLIENTS 2
 #define DEPTH 8u /* of a client */
@@ -37,6 +43,9 @@
 struct value {
     uint64_t begun, ended; /* in time of the history; PENDING: not answered */
     bool zero;             /* reads as zeroes, so it cannot be told from other such */
+    /* Of the write and of all reads that have seen it: the register had it at the latest when the
+     * first of them ended, and still when the last of them began. */
+    uint64_t first_end, last_begin;
 };
 
 struct asked {
@@ -44,7 +53,8 @@ struct asked {
     uint16_t type;
     uint32_t first, count;   /* blocks */
     uint32_t number[BLOCKS]; /* values that it writes */
-    uint64_t floor[BLOCKS];  /* of a read */
+    uint64_t begun;          /* of a read */
+    uint64_t floor[BLOCKS];  /* likewise: the state of `seen` when it began */
     uint8_t payload[BLOCKS * PLAY_BLOCK];
 };
 
@@ -72,6 +82,8 @@ static uint32_t new_value(struct history *history, uint32_t block, bool zero) {
     assert_true(number < PER_BLOCK);
     *value_at(history, block, number) =
         (struct value){.begun = ++history->time, .ended = PENDING, .zero = zero};
+    value_at(history, block, number)->first_end = PENDING;
+    value_at(history, block, number)->last_begin = history->time;
     return number;
 }
 
@@ -121,6 +133,7 @@ static bool ask(struct history *history, uint32_t who) {
         }
         asked->floor[i] = history->seen[block];
     }
+    asked->begun = ++history->time;
     bool ranged = asked->type != NBD_FLUSH;
     client_ask(&history->clients[who], asked->type, flags, slot,
                ranged ? (uint64_t)asked->first * PLAY_BLOCK : 0,
@@ -148,19 +161,47 @@ static uint8_t *find(void *argument, uint64_t cookie, uint64_t *ret_offset, uint
     return asked->payload;
 }
 
-/* When the value that was read began, at the earliest; PENDING: nothing permits what was read. */
-static uint64_t permitted(struct history *history, uint32_t block, const uint8_t *bytes,
-                          uint64_t floor) {
-    uint64_t word;
-    memcpy(&word, bytes, sizeof word);
+/* When the value that was read began, at the earliest; PENDING: nothing permits what was read. It
+ * was overwritten for certain when its write had ended before another began that was answered, or
+ * seen, before the read began (floor). *ret: the value, if there is only one that it can be. */
+static uint64_t permitted(struct history *history, uint32_t block, uint64_t word, uint64_t floor,
+                          struct value **ret) {
     uint64_t begun = PENDING;
+    uint32_t found = 0;
     for (uint32_t number = 0; number < history->value_count[block]; number++) {
-        const struct value *value = value_at(history, block, number);
+        struct value *value = value_at(history, block, number);
         bool is_it = value->zero ? word == 0 : word == ((uint64_t)(block + 1) << 32 | number);
-        if (is_it && value->ended >= floor && value->begun < begun)
+        if (!is_it || value->ended < floor)
+            continue;
+        *ret = found++ == 0 ? value : NULL;
+        if (value->begun < begun)
             begun = value->begun;
     }
     return begun;
+}
+
+static void took_part(struct value *value, uint64_t begun, uint64_t ended) {
+    raise(&value->last_begin, begun);
+    if (ended < value->first_end)
+        value->first_end = ended;
+}
+
+/* A value that had been there before its last reader began holds the register in between; no other
+ * may do so in a part of that time, nor be written and overwritten within it. */
+static void judge(struct history *history, uint32_t block) {
+    for (uint32_t i = 0; i < history->value_count[block]; i++)
+        for (uint32_t j = 0; j < history->value_count[block]; j++) {
+            const struct value *one = value_at(history, block, i);
+            const struct value *other = value_at(history, block, j);
+            if (i != j && one->first_end < one->last_begin && one->first_end < other->last_begin &&
+                other->first_end < one->last_begin)
+                fail_msg("seed %llu: block %u was value %u from %llu to %llu, and value %u from "
+                         "%llu to %llu",
+                         (unsigned long long)history->seed, block, i,
+                         (unsigned long long)one->first_end, (unsigned long long)one->last_begin, j,
+                         (unsigned long long)other->last_begin,
+                         (unsigned long long)other->first_end);
+        }
 }
 
 static void on_read(struct history *history, const struct asked *asked) {
@@ -169,15 +210,17 @@ static void on_read(struct history *history, const struct asked *asked) {
         const uint8_t *bytes = asked->payload + i * PLAY_BLOCK;
         if (memcmp(bytes, bytes + 8, PLAY_BLOCK - 8) != 0)
             fail_msg("seed %llu: block %u is torn", (unsigned long long)history->seed, block);
-        uint64_t begun = permitted(history, block, bytes, asked->floor[i]);
-        if (begun == PENDING) {
-            uint64_t word;
-            memcpy(&word, bytes, sizeof word);
+        struct value *value = NULL;
+        uint64_t word;
+        memcpy(&word, bytes, sizeof word);
+        uint64_t begun = permitted(history, block, word, asked->floor[i], &value);
+        if (begun == PENDING)
             fail_msg("seed %llu: block %u reads as value %llx, which was overwritten (floor %llu)",
                      (unsigned long long)history->seed, block, (unsigned long long)word,
                      (unsigned long long)asked->floor[i]);
-        }
         raise(&history->seen[block], begun);
+        if (value != NULL)
+            took_part(value, asked->begun, ++history->time);
     }
 }
 
@@ -194,6 +237,7 @@ static void on_reply(struct history *history, uint32_t who) {
         if (asked->type == NBD_WRITE || is_zeroing(asked->type)) {
             struct value *value = value_at(history, asked->first + i, asked->number[i]);
             value->ended = ++history->time;
+            took_part(value, value->begun, value->ended);
             raise(&history->seen[asked->first + i], value->begun);
         }
     asked->used = false;
@@ -240,7 +284,8 @@ static bool wait_for(struct play *play, struct history *history, int timeout_ms)
 
 static void read_all(struct history *history) {
     struct asked *asked = &history->asked[0][0];
-    *asked = (struct asked){.used = true, .type = NBD_READ, .count = BLOCKS};
+    *asked =
+        (struct asked){.used = true, .type = NBD_READ, .count = BLOCKS, .begun = ++history->time};
     memcpy(asked->floor, history->seen, sizeof asked->floor);
     client_ask(&history->clients[0], NBD_READ, 0, 0, 0, BLOCKS * PLAY_BLOCK, NULL);
     history->under_way++;
@@ -255,9 +300,11 @@ static void run_schedule(struct play *play, uint64_t seed) {
         history.value_count[block] = 1;
         history.values[block * PER_BLOCK] = (struct value){.zero = true};
     }
+    pthread_mutex_lock(&play->lock); /* the last one's runner may still be there */
     memset(play->current, 0, play->size_bytes);
     memset(play->stable, 0, play->size_bytes);
     memset(play->dirty, 0, play->size_bytes / PLAY_BLOCK);
+    pthread_mutex_unlock(&play->lock);
     play_export(play, NULL);
     next_runner(play, &history);
     for (uint32_t i = 0; i < CLIENTS; i++)
@@ -286,6 +333,8 @@ static void run_schedule(struct play *play, uint64_t seed) {
     read_all(&history);
     while (history.under_way > 0)
         assert_true(wait_for(play, &history, 10000));
+    for (uint32_t block = 0; block < BLOCKS; block++)
+        judge(&history, block);
     for (uint32_t i = 0; i < CLIENTS; i++)
         client_close(&history.clients[i]);
     play_open(play, NULL); /* nobody dies of the last flush */
