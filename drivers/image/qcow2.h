@@ -164,6 +164,8 @@ int32_t qcow2_place(struct qcow2 *q, uint64_t offset, struct qcow2_place *ret);
 uint32_t qcow2_entry_kind(const struct qcow2 *q, uint64_t entry);
 /* Whether the cluster of an entry may be overwritten where it is. */
 bool qcow2_entry_in_place(const struct qcow2 *q, uint64_t entry);
+/* Whether the file can have a cluster there. */
+bool qcow2_is_sound(const struct qcow2 *q, uint64_t cluster_offset);
 /* Whether a range is the head's, L1's or the refcount table's: a stranger's table may name those as
  * clusters of the disk, or count nothing where they are. */
 bool qcow2_hits_tables(const struct qcow2 *q, uint64_t offset, uint64_t length);

@@ -71,9 +71,8 @@ bool qcow2_hits_tables(const struct qcow2 *q, uint64_t offset, uint64_t length) 
            (offset < q->reftable_offset + reftable_bytes && q->reftable_offset < offset + length);
 }
 
-/* Whether the file can have a cluster there. */
-static bool is_sound(const struct qcow2 *q, uint64_t cluster_offset) {
-    return cluster_offset % q->image.cluster_bytes == 0 && cluster_offset < QCOW2_FILE_MAX;
+bool qcow2_is_sound(const struct qcow2 *q, uint64_t cluster_offset) {
+    return cluster_offset % q->image.cluster_bytes == 0 && cluster_offset < q->file_end;
 }
 
 /* The run of like entries from `index` on, within the slice. */
@@ -86,7 +85,7 @@ static bool run_in_slice(const struct qcow2 *q, const uint8_t *slice, uint32_t i
     uint64_t step = 0;
     if (run.kind == OWN_FILE) {
         uint64_t cluster = entry & QCOW2_OFFSET_MASK;
-        if (!is_sound(q, cluster))
+        if (!qcow2_is_sound(q, cluster))
             return false;
         run.file_offset = cluster + in_cluster;
         step = q->image.cluster_bytes;
@@ -96,7 +95,7 @@ static bool run_in_slice(const struct qcow2 *q, const uint8_t *slice, uint32_t i
         uint64_t next = qcow2_load64(slice + (size_t)i * QCOW2_ENTRY_BYTES);
         entry += step;
         bool alike = run.kind == OWN_FILE
-                         ? next == entry
+                         ? next == entry && qcow2_is_sound(q, next & QCOW2_OFFSET_MASK)
                          : run.kind != OWN_PACKED && qcow2_entry_kind(q, next) == run.kind;
         if (!alike)
             break;

@@ -16,22 +16,26 @@ int32_t qcow2_noted(struct qcow2 *q, int32_t status) {
     return status;
 }
 
-/* Before a write: one that fails may have written any part. */
-static void note_written(struct qcow2 *q, uint64_t end) {
-    if (end > q->file_end)
-        q->file_end = end;
+/* After a write of bytes up to `end`. */
+static int32_t written(struct qcow2 *q, uint64_t end, int32_t status) {
+    /* One that failed may have written any part, and the file knows how long it is now. */
     if (end > q->zero_from)
         q->zero_from = end;
+    if (status != SLUICE_OK && q->image.file->ops->size(q->image.file, &end) != SLUICE_OK)
+        end = 0;
+    if (end > q->file_end)
+        q->file_end = end;
+    return qcow2_noted(q, status);
 }
 
 int32_t qcow2_file_write(struct qcow2 *q, uint64_t offset, const void *bytes, size_t length) {
-    note_written(q, offset + length);
-    return qcow2_noted(q, q->image.file->ops->write(q->image.file, offset, bytes, length));
+    int32_t status = q->image.file->ops->write(q->image.file, offset, bytes, length);
+    return written(q, offset + length, status);
 }
 
 int32_t qcow2_file_zero(struct qcow2 *q, uint64_t offset, uint64_t length) {
-    note_written(q, offset + length);
-    return qcow2_noted(q, image_file_write_zeroes(q->image.file, offset, length));
+    int32_t status = image_file_write_zeroes(q->image.file, offset, length);
+    return written(q, offset + length, status);
 }
 
 int32_t qcow2_file_flush(struct qcow2 *q) {
@@ -202,8 +206,7 @@ static int32_t write_new(struct qcow2 *q, struct write_step *step, size_t *ret_d
 static int32_t write_marked(struct qcow2 *q, struct write_step *step, uint64_t entry,
                             size_t *ret_done) {
     uint64_t to = entry & QCOW2_OFFSET_MASK;
-    if (to % q->image.cluster_bytes != 0 || to >= QCOW2_FILE_MAX ||
-        qcow2_hits_tables(q, to, q->image.cluster_bytes))
+    if (!qcow2_is_sound(q, to) || qcow2_hits_tables(q, to, q->image.cluster_bytes))
         return SLUICE_CORRUPT;
     int32_t status = write_whole(q, step, to, false);
     struct qcow2_place place;
@@ -259,7 +262,9 @@ static int32_t write_step(struct qcow2 *q, struct write_step *step, size_t *ret_
     if (!qcow2_entry_in_place(q, entry))
         return write_new(q, step, ret_done);
     uint64_t to = (entry & QCOW2_OFFSET_MASK) + step->head;
-    if ((entry & QCOW2_OFFSET_MASK) % q->image.cluster_bytes != 0 || to >= QCOW2_FILE_MAX ||
+    uint64_t last =
+        (entry & QCOW2_OFFSET_MASK) + ((uint64_t)(step->clusters - 1) << q->cluster_bits);
+    if (!qcow2_is_sound(q, entry & QCOW2_OFFSET_MASK) || !qcow2_is_sound(q, last) ||
         qcow2_hits_tables(q, to, step->length))
         return SLUICE_CORRUPT;
     *ret_done = step->length;

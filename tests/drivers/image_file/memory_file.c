@@ -32,6 +32,12 @@ struct memory_file {
     struct event *events;
     size_t count;
     size_t events_room;
+    /* Where the last cuts were, so that the next ones need not begin from the start: of cuts, and
+     * of power cuts. */
+    struct replayed {
+        struct memory_file *file;
+        size_t events;
+    } replayed[2];
     uint64_t limit;
     uint64_t fail_number;
     int32_t fail_status;
@@ -220,6 +226,8 @@ void memory_file_destroy(struct memory_file *memory) {
         return;
     for (size_t i = 0; i < memory->count; i++)
         free(memory->events[i].bytes);
+    memory_file_destroy(memory->replayed[0].file);
+    memory_file_destroy(memory->replayed[1].file);
     free(memory->events);
     free(memory->base);
     free(memory->bytes);
@@ -243,6 +251,10 @@ void memory_file_record(struct memory_file *memory) {
     for (size_t i = 0; i < memory->count; i++)
         free(memory->events[i].bytes);
     memory->count = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        memory_file_destroy(memory->replayed[i].file);
+        memory->replayed[i].file = NULL;
+    }
     free(memory->base);
     memory->base = must_have(malloc(memory->size + 1));
     if (memory->size > 0)
@@ -279,12 +291,22 @@ static struct event part_of(const struct event *event, size_t from, size_t to) {
                           .bytes = event->bytes + (begin - event->offset)};
 }
 
-struct memory_file *memory_file_cut(const struct memory_file *memory, size_t events,
-                                    size_t sectors) {
-    struct memory_file *cut = memory_file_of(memory->base, memory->base_size);
-    for (size_t i = 0; i < events; i++)
-        if (apply(cut, &memory->events[i]) != SLUICE_OK)
+/* A copy after so many events, by way of the one that was made last. */
+static struct memory_file *replay(struct memory_file *memory, size_t events, unsigned slot) {
+    struct replayed *last = &memory->replayed[slot];
+    if (last->file == NULL || last->events > events) {
+        memory_file_destroy(last->file);
+        last->file = memory_file_of(memory->base, memory->base_size);
+        last->events = 0;
+    }
+    for (; last->events < events; last->events++)
+        if (apply(last->file, &memory->events[last->events]) != SLUICE_OK)
             abort();
+    return memory_file_of(last->file->bytes, last->file->size);
+}
+
+struct memory_file *memory_file_cut(struct memory_file *memory, size_t events, size_t sectors) {
+    struct memory_file *cut = replay(memory, events, 0);
     if (events < memory->count && sectors > 0 && memory->events[events].kind == EVENT_WRITE) {
         struct event part = part_of(&memory->events[events], 0, sectors);
         if (apply(cut, &part) != SLUICE_OK)
@@ -301,12 +323,12 @@ static uint64_t next_random(uint64_t *state) {
     return z ^ (z >> 31);
 }
 
-struct memory_file *memory_file_power_cut(const struct memory_file *memory, size_t events,
+struct memory_file *memory_file_power_cut(struct memory_file *memory, size_t events,
                                           uint64_t seed) {
     size_t stable = events;
     while (stable > 0 && memory->events[stable - 1].kind != EVENT_FLUSH)
         stable--;
-    struct memory_file *cut = memory_file_cut(memory, stable, 0);
+    struct memory_file *cut = replay(memory, stable, 1);
     /* In a third of the cases nearly all, in a third nearly nothing of it got there. */
     uint64_t mode = next_random(&seed) % 3;
     for (size_t i = stable; i < events; i++) {

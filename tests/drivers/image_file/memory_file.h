@@ -35,12 +35,10 @@ size_t memory_file_events(const struct memory_file *memory);
 /* Whether the event is a flush; of a write, how many sectors it touches. */
 size_t memory_file_event_sectors(const struct memory_file *memory, size_t event);
 /* A copy of the file after `events` events and `sectors` of the one behind them. */
-struct memory_file *memory_file_cut(const struct memory_file *memory, size_t events,
-                                    size_t sectors);
+struct memory_file *memory_file_cut(struct memory_file *memory, size_t events, size_t sectors);
 /* A copy after `events` events, of which those behind the last flush are there by a coin's fall:
  * each sector of them for itself. */
-struct memory_file *memory_file_power_cut(const struct memory_file *memory, size_t events,
-                                          uint64_t seed);
+struct memory_file *memory_file_power_cut(struct memory_file *memory, size_t events, uint64_t seed);
 
 /* The call of the given number from now on (reads too; 1: the next) fails, and so do all after it
  * if `for_ever`; a write that fails has written its first half. 0: nothing fails any more. */

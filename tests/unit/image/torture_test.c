@@ -23,6 +23,7 @@
 #include "image_file/walk.h"
 
 #define STEPS_MAX 64u
+#define SECTOR_BYTES 512u
 #define TORN_WHOLE_MAX 4u /* of a longer write only some cuts are made */
 
 /* The disk after each step; the first is before all. */
@@ -71,6 +72,15 @@ static bool was(const struct history *history, uint64_t at, uint8_t byte, uint32
     return false;
 }
 
+/* The same for a sector, which is the usual case and quickly seen. */
+static bool was_whole(const struct history *history, uint64_t at, const uint8_t *bytes,
+                      uint32_t from, uint32_t to) {
+    for (uint32_t i = to + 1; i-- > from;)
+        if (memcmp(history->bytes[i] + at, bytes, SECTOR_BYTES) == 0)
+            return true;
+    return false;
+}
+
 static bool judge(struct history *history, struct memory_file *cut, uint32_t from, uint32_t to,
                   char *ret_wrong, size_t room) {
     struct walk *walk = history->walk;
@@ -96,13 +106,16 @@ static bool judge(struct history *history, struct memory_file *cut, uint32_t fro
         snprintf(ret_wrong, room, "it cannot be read");
         good = false;
     }
-    if (good && memcmp(walk->scratch, history->bytes[to], size) != 0)
-        for (uint64_t i = 0; i < size && good; i++)
+    for (uint64_t sector = 0; good && sector < size; sector += SECTOR_BYTES) {
+        if (was_whole(history, sector, walk->scratch + sector, from, to))
+            continue;
+        for (uint64_t i = sector; i < sector + SECTOR_BYTES && good; i++)
             if (!was(history, i, walk->scratch[i], from, to)) {
                 snprintf(ret_wrong, room, "byte %llu is %u", (unsigned long long)i,
                          walk->scratch[i]);
                 good = false;
             }
+    }
     image_close(image);
     history->cuts++;
     return good;
