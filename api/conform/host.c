@@ -9,8 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CALLS_MAX 100000  /* answers PENDING of one call: so many slices are a driver that hangs */
 #define RETRY_MOST_MS 200 /* what the gateway waits where a call says nothing */
+#define RETRY_LOOP_MS \
+    1 /* at once, but the driver waits for a descriptor, which only a turn tells */
 #define RETRY_UNSAID_MS 2 /* asking sooner does no harm, and tests are many */
 
 const char *status_name(int32_t status) {
@@ -148,7 +149,9 @@ void host_begin(struct host *host, const char *library, struct watch *watch, uin
 void host_pause(struct host *host, uint32_t wait_ms) {
     uint64_t until_ms = watch_now_ms() + wait_ms;
     if (host->watches.has_thread) {
-        usleep(1000 * wait_ms);
+        if (wait_ms > 0) {
+            usleep(1000 * wait_ms);
+        }
         return;
     }
     for (uint64_t now_ms = until_ms - wait_ms; now_ms <= until_ms; now_ms = watch_now_ms()) {
@@ -230,14 +233,15 @@ bool host_goes_on(struct host_pool *pool, int32_t status, uint32_t retry_after_m
         return false;
     }
     uint64_t still_ms = watch_now_ms() - pool->call.moved_ms;
-    EXPECT(PROGRESS,
-           ++pool->call.pending < CALLS_MAX && still_ms < UINT64_C(1000) * pool->host->deadline_s,
+    pool->call.pending++;
+    EXPECT(PROGRESS, still_ms < UINT64_C(1000) * pool->host->deadline_s,
            "%s answered PENDING %u times, for %llu s without progress", name, pool->call.pending,
            (unsigned long long)(still_ms / 1000));
     uint32_t wait_ms = retry_after_ms < RETRY_MOST_MS ? retry_after_ms : RETRY_MOST_MS;
-    if (pool->asked != NULL) {
-        host_pause(pool->host, wait_ms);
+    if (wait_ms == 0 && !pool->host->watches.has_thread) {
+        wait_ms = RETRY_LOOP_MS;
     }
+    host_pause(pool->host, wait_ms);
     return true;
 }
 

@@ -16,7 +16,7 @@
 #include "lifecycle/bag.h"
 #include "lifecycle/manifest.h"
 
-/* Memory of the manifest and the bags, until the program's end. */
+/* Memory of the manifest and the bags, until another archive is loaded. */
 static struct arena arena;
 
 static bool refuse(char *ret_why, const char *what, const char *why) {
@@ -130,6 +130,7 @@ static bool load_archive(struct subject *subject, const char *path, char *ret_wh
     if (realpath(path, directory) == NULL) {
         return refuse(ret_why, path, strerror(errno));
     }
+    arena_release(&arena); /* of an archive that was loaded before */
     arena_init(&arena, MANIFEST_ARENA_MAX);
     if (!manifest_load(directory, &arena, &manifest, &err) ||
         !manifest_verify(&manifest, directory, &err)) {

@@ -7,7 +7,7 @@
  * by it as the gateway would. With a library alone nobody knows: a value of digits is a number,
  * true and false are booleans, all else is text.
  *
- * Life cycle: subject_load once; what it points to lives until the program's end. One thread.
+ * Life cycle: subject_load; what it points to lives until the next one. One thread.
  * Errors: a text says what is wrong with what was given.
  */
 #ifndef SLUICE_CONFORM_SUBJECT_H
