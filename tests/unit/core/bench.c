@@ -264,6 +264,14 @@ enum err_code bench_cancel(struct bench *bench, const struct asked *asked) {
     return err.code;
 }
 
+enum err_code bench_abandon(struct bench *bench, const struct asked *asked) {
+    char id[UUID_TEXT_SIZE];
+    struct err err = ERR_INIT;
+    uuid_format(&asked->answer.operation, id);
+    (void)core_abandon(bench->core, id, &bench_admin, &err);
+    return err.code;
+}
+
 void bench_assert_state(struct bench *bench, const struct asked *asked, const char *state) {
     char id[UUID_TEXT_SIZE], text[64];
     snprintf(text, sizeof text, "\"state\":\"%s\"", state);

@@ -75,6 +75,7 @@ struct core_outcome bench_outcome(struct bench *bench, struct asked *asked);
 enum err_code bench_do(struct bench *bench, enum core_kind kind, const void *params);
 enum err_code bench_do_to(struct bench *bench, enum core_kind kind, const char *target);
 enum err_code bench_cancel(struct bench *bench, const struct asked *asked);
+enum err_code bench_abandon(struct bench *bench, const struct asked *asked);
 /* The state of the operation's record. */
 void bench_assert_state(struct bench *bench, const struct asked *asked, const char *state);
 

@@ -97,6 +97,90 @@ static void test_what_cannot_be_taken_back_is_not_cancelled(void **state) {
     assert_int_equal(bench_outcome(bench, &asked).err.code, ERR_NONE);
 }
 
+/* ---- abandon -------------------------------------------------------------------------------- */
+
+static void test_a_call_that_hangs_is_abandoned(void **state) {
+    struct bench *bench = *state;
+    struct script script;
+    struct asked asked = create_held(bench, &script);
+    assert_int_equal(bench_abandon(bench, &asked), ERR_NONE);
+    assert_int_equal(bench_outcome(bench, &asked).err.code, ERR_STALLED);
+    assert_int_equal(fake_runners_restarts(), 1); /* what hangs goes with its process */
+    assert_int_equal(fake_runners_calls(WIRE_VOLUME_DELETE), 1);
+    bench_assert_absent(bench, CORE_VOLUME, "p:a");
+    assert_int_equal(bench_abandon(bench, &asked), ERR_STATE);
+}
+
+static void test_what_cannot_be_cancelled_can_be_abandoned(void **state) {
+    struct bench *bench = *state;
+    bench_make_pool(bench, "p");
+    bench_make_volume(bench, "p", "a");
+    struct target_params target = {.target = "p:a"};
+    struct script script = hold(WIRE_VOLUME_DELETE);
+    fake_runners_answer(by_script, &script);
+    struct asked asked = bench_ask(bench, KIND_volume_delete, &target);
+    assert_int_equal(bench_cancel(bench, &asked), ERR_STATE);
+    assert_int_equal(bench_abandon(bench, &asked), ERR_NONE);
+    assert_int_equal(bench_outcome(bench, &asked).err.code, ERR_STALLED);
+    bench_assert_has(bench, CORE_VOLUME, "p:a", "\"state\":\"available\"");
+    /* "Not yet", for ever. */
+    script = (struct script){
+        WIRE_VOLUME_DELETE, {.pending = true, .retry_after_ms = UINT32_MAX}, UINT32_MAX};
+    asked = bench_ask(bench, KIND_volume_delete, &target);
+    bench_turns(bench, 10);
+    assert_int_equal(bench_abandon(bench, &asked), ERR_NONE);
+    assert_int_equal(bench_outcome(bench, &asked).err.code, ERR_STALLED);
+    assert_int_equal(fake_runners_restarts(), 1); /* nobody is inside */
+    bench_assert_has(bench, CORE_VOLUME, "p:a", "\"state\":\"available\"");
+}
+
+/* Creates fail; what takes them back never ends. */
+static void never_ends(void *arg, enum wire_number number, const void *args,
+                       struct fake_answer *ret) {
+    (void)args;
+    if (number == WIRE_VOLUME_CREATE)
+        ret->code = ERR_NO_SPACE;
+    if (number == WIRE_VOLUME_DELETE)
+        *ret = *(const struct fake_answer *)arg;
+}
+
+static uint32_t undone_before;
+static bool undo_has_not_begun(struct bench *bench) {
+    (void)bench;
+    return fake_runners_calls(WIRE_VOLUME_DELETE) == undone_before;
+}
+
+static void test_an_undo_that_does_not_end_is_abandoned(void **state) {
+    struct bench *bench = *state;
+    struct fake_answer answers[] = {
+        {.never = true}, {.pending = true, .retry_after_ms = 5000}, {.code = ERR_UNREACHABLE}};
+    bench_make_pool(bench, "p");
+    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
+        fake_runners_answer(never_ends, &answers[i]);
+        struct volume_create_params volume = bench_volume("p", "a");
+        undone_before = fake_runners_calls(WIRE_VOLUME_DELETE);
+        struct asked asked = bench_ask(bench, KIND_volume_create, &volume);
+        bench_run_while(bench, undo_has_not_begun);
+        bench_turns(bench, 5); /* its answer is there, where one comes */
+        assert_int_equal(bench_abandon(bench, &asked), ERR_NONE);
+        assert_int_equal(bench_outcome(bench, &asked).err.code, ERR_NO_SPACE);
+        bench_assert_absent(bench, CORE_VOLUME, "p:a");
+        fake_runners_answer(NULL, NULL);
+    }
+}
+
+static void test_what_waits_for_the_gateway_is_not_abandoned(void **state) {
+    struct bench *bench = *state;
+    fake_runners_state(RUNNER_STARTING, ERR_NONE);
+    struct pool_create_params params = bench_pool("p");
+    struct asked asked = bench_ask(bench, KIND_pool_create, &params);
+    bench_turns(bench, 5);
+    assert_int_equal(bench_abandon(bench, &asked), ERR_STATE);
+    assert_int_equal(bench_cancel(bench, &asked), ERR_NONE);
+    fake_runners_state(RUNNER_SERVING, ERR_NONE);
+    assert_int_equal(bench_outcome(bench, &asked).err.code, ERR_CANCELLED);
+}
+
 /* ---- undoing -------------------------------------------------------------------------------- */
 
 struct undoing {
@@ -283,6 +367,10 @@ int main(void) {
         BENCH(test_a_cancel_is_the_cause_whatever_fails_then),
         BENCH(test_a_driver_does_not_say_when_a_cancel_counts),
         BENCH(test_what_cannot_be_taken_back_is_not_cancelled),
+        BENCH(test_a_call_that_hangs_is_abandoned),
+        BENCH(test_what_cannot_be_cancelled_can_be_abandoned),
+        BENCH(test_an_undo_that_does_not_end_is_abandoned),
+        BENCH(test_what_waits_for_the_gateway_is_not_abandoned),
         BENCH(test_undoing_goes_on_until_it_can),
         BENCH(test_a_failed_delete_leaves_the_volume),
         BENCH(test_forget_ends_what_undoes_for_ever),

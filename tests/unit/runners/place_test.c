@@ -391,6 +391,29 @@ static void restart_carries_calls_over(void **state) {
     world_end(&world);
 }
 
+static void what_is_given_up_is_not_sent_again(void **state) {
+    (void)state;
+    struct world world;
+    struct asked held, other;
+    char calls[512];
+    world_begin(&world, NULL);
+    world_start(&world);
+    world_ask(&world, "hold", &held);
+    world_ask(&world, "hold-once", &other);
+    UNTIL(&world,
+          (world_read(&world, "calls", calls, sizeof calls), strstr(calls, "hold-once\n") != NULL));
+    runner_give_up(world.runner, &world); /* nobody's call */
+    assert_int_equal(world_state(&world), RUNNER_SERVING);
+    runner_give_up(world.runner, &held);
+    UNTIL(&world, held.answers == 1 && other.answers == 1);
+    assert_int_equal(held.reply.err.code, ERR_STALLED);
+    assert_int_equal(other.reply.err.code, ERR_NONE);
+    assert_int_equal(world_status(&world).deaths, 0);
+    world_read(&world, "calls", calls, sizeof calls);
+    assert_string_equal(calls, "1:hold\n1:hold-once\n2:hold-once\n");
+    world_end(&world);
+}
+
 static void who_does_not_stop_is_killed(void **state) {
     (void)state;
     static const struct runner_policy policy = {.stop_ms = 200};
@@ -548,6 +571,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(retry_does_not_wait),
         cmocka_unit_test(an_opening_that_is_stalled_can_be_retried),
         cmocka_unit_test(restart_carries_calls_over),
+        cmocka_unit_test(what_is_given_up_is_not_sent_again),
         cmocka_unit_test(who_does_not_stop_is_killed),
         cmocka_unit_test(can_be_stopped_at_any_time),
         cmocka_unit_test(a_tag_has_one_process),
