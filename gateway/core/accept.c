@@ -23,7 +23,7 @@
 
 /* Each try is one more that came between: as many attachments of one host can be asked for at the
  * same time. */
-#define ACCEPT_TRIES 64
+#define ACCEPT_TRIES ENGINE_OPERATIONS_MAX
 
 struct submission {
     LIST_ENTRY(submission) entries;

@@ -11,7 +11,9 @@
 #include "core/state.h"
 #include "core/store.h"
 
-#define COMMIT_TRIES 20 /* conflicts of a last commit: attachments of one host at the same time */
+/* Conflicts of a last commit. Each is another operation's change of the same record (attachments of
+ * one host that end at the same time), and no more than that are under way. */
+#define COMMIT_TRIES ENGINE_OPERATIONS_MAX
 
 /* ---- the last commit ------------------------------------------------------------------------ */
 

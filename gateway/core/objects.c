@@ -152,3 +152,18 @@ bool name_free(struct op *op, enum core_noun noun, const struct sluice_uuid *sco
     return err_set(err, ERR_EXISTS, "there is a %s named %s already: %s", core_noun_name(noun),
                    name, uuid_format(&other, text));
 }
+
+bool object_relabel(struct op *op, enum core_noun noun, const struct sluice_uuid *scope,
+                    const struct labels_update_params *params, const char **name,
+                    struct text_pairs *labels, struct err *err) {
+    const struct text_pairs before = *labels;
+    if (!valid_labels(op, &params->labels, err))
+        return false;
+    if (params->name[0] != '\0' && strcmp(params->name, *name) != 0) {
+        if (!valid_name(op, "name", params->name, RECORD_NAME_MAX, err) ||
+            !name_free(op, noun, scope, params->name, err))
+            return false;
+        *name = params->name;
+    }
+    return pairs_merge(&op->arena, &before, &params->labels, RECORD_LABELS_MAX, labels, err);
+}

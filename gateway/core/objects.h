@@ -36,6 +36,10 @@ bool count_change(struct op *op, struct catalog_txn *txn, enum core_noun noun,
 /* Removes a volume, snapshot or attachment, and counts it no more where it was counted. */
 bool object_remove(struct op *op, struct catalog_txn *txn, enum core_noun noun, const void *record,
                    uint64_t revision, struct err *err);
+/* What a request changes of a name (in its scope) and of labels, into *name and *labels. */
+bool object_relabel(struct op *op, enum core_noun noun, const struct sluice_uuid *scope,
+                    const struct labels_update_params *params, const char **name,
+                    struct text_pairs *labels, struct err *err);
 /* Keeps the name free of others: EXISTS when it is taken. */
 bool name_free(struct op *op, enum core_noun noun, const struct sluice_uuid *scope,
                const char *name, struct err *err);

@@ -296,16 +296,21 @@ void pool_upgrade_recall(struct op *op) {
 
 /* ---- enable and restart --------------------------------------------------------------------- */
 
-bool pool_enable_prepare(struct op *op, struct catalog_txn *txn, struct err *err) {
+/* The pool in one of two states, and its driver kept. */
+static bool pool_in_state(struct op *op, const char *one, const char *other, struct err *err) {
     const struct target_params *params = op->params;
     struct pool_record record;
     uint64_t revision;
-    (void)txn;
     if (!pool_target(op, params->target, &record, &revision, err))
         return false;
-    if (strcmp(record.state, "disabled") != 0 && strcmp(record.state, "drained") != 0)
+    if (strcmp(record.state, one) != 0 && strcmp(record.state, other) != 0)
         return err_set(err, ERR_STATE, "pool %s is %s", record.name, record.state);
     return pool_lock_driver(op, record.driver, record.driver_version, err);
+}
+
+bool pool_enable_prepare(struct op *op, struct catalog_txn *txn, struct err *err) {
+    (void)txn;
+    return pool_in_state(op, "disabled", "drained", err);
 }
 
 void pool_enable_open_run(struct op *op) {
@@ -341,15 +346,8 @@ void pool_enable_recall(struct op *op) {
 }
 
 bool pool_restart_prepare(struct op *op, struct catalog_txn *txn, struct err *err) {
-    const struct target_params *params = op->params;
-    struct pool_record record;
-    uint64_t revision;
     (void)txn;
-    if (!pool_target(op, params->target, &record, &revision, err))
-        return false;
-    if (strcmp(record.state, "enabled") != 0 && strcmp(record.state, "disabled") != 0)
-        return err_set(err, ERR_STATE, "pool %s is %s", record.name, record.state);
-    return pool_lock_driver(op, record.driver, record.driver_version, err);
+    return pool_in_state(op, "enabled", "disabled", err);
 }
 
 void pool_restart_restart_run(struct op *op) {

@@ -13,6 +13,7 @@
 #include "core/pool.h"
 #include "core/pool_bag.h"
 #include "core/state.h"
+#include "core/store.h"
 #include "core/validate.h"
 #include <sluice/driver.h>
 
@@ -20,26 +21,51 @@
  * wants the backend says take_over. */
 #define RELEASE_WAIT_MS 5000
 
-static bool choose_uid(struct op *op, uint32_t wanted, uint32_t *ret, struct err *err) {
+/* The account that was given last; of no use where the range was changed. */
+static uint32_t last_uid(struct op *op) {
+    struct key key;
+    struct catalog_value value;
+    uint32_t uid = 0;
+    key_gateway(&key, "last-uid");
+    if (catalog_get(op->core->catalog, key.at, key.length, &value, NULL) &&
+        value.length == sizeof uid)
+        memcpy(&uid, value.at, sizeof uid);
+    return uid;
+}
+
+/* Two pools that are being created must not choose the same: the choice is locked. */
+static bool take_uid(struct op *op, uint32_t uid) {
+    struct sluice_uuid lock = {{0}};
+    memcpy(lock.bytes, &uid, sizeof uid);
+    return !pools_uid_taken(op->core, uid) && op_lock(op, LOCK_UID, &lock, true, NULL);
+}
+
+/* In turn, so that a late process of a forgotten pool does not meet the files of the next one. */
+static bool choose_uid(struct op *op, struct catalog_txn *txn, uint32_t wanted, uint32_t *ret,
+                       struct err *err) {
     const struct core_options *options = &op->core->options;
-    uint32_t low = wanted != 0 ? wanted : options->uid_low;
-    uint32_t high = wanted != 0 ? wanted : options->uid_high;
-    if (low < options->uid_low || high > options->uid_high)
-        return op_violation(op, err, "uid", "must lie between %u and %u", options->uid_low,
-                            options->uid_high);
-    for (uint32_t uid = low; uid <= high; uid++) {
-        /* Two pools that are being created must not choose the same: the choice is locked. */
-        struct sluice_uuid lock = {{0}};
-        memcpy(lock.bytes, &uid, sizeof uid);
-        if (!pools_uid_taken(op->core, uid) && op_lock(op, LOCK_UID, &lock, true, NULL)) {
-            *ret = uid;
-            return true;
-        }
+    uint32_t low = options->uid_low, count = options->uid_high - low + 1;
+    uint32_t last = last_uid(op);
+    if (wanted != 0 && (wanted < low || wanted > options->uid_high))
+        return op_violation(op, err, "uid", "must lie between %u and %u", low, options->uid_high);
+    uint32_t first = wanted != 0                               ? wanted
+                     : last >= low && last < options->uid_high ? last + 1
+                                                               : low;
+    for (uint32_t i = 0; i < (wanted != 0 ? 1 : count); i++) {
+        uint32_t uid = low + (first - low + i) % count;
+        if (!take_uid(op, uid))
+            continue;
+        struct key key;
+        key_gateway(&key, "last-uid");
+        if (wanted == 0)
+            catalog_put(txn, key.at, key.length, &uid, sizeof uid);
+        *ret = uid;
+        return true;
     }
     if (wanted != 0)
         return op_violation(op, err, "uid", "another pool has this account");
-    return err_set(err, ERR_LIMIT, "every account from %u to %u has a pool: widen the range",
-                   options->uid_low, options->uid_high);
+    return err_set(err, ERR_LIMIT, "every account from %u to %u has a pool: widen the range", low,
+                   options->uid_high);
 }
 
 bool pool_create_prepare(struct op *op, struct catalog_txn *txn, struct err *err) {
@@ -61,7 +87,7 @@ bool pool_create_prepare(struct op *op, struct catalog_txn *txn, struct err *err
         return err_set(err, ERR_LIMIT, "there are %d pools, and that is the limit", POOLS_MAX);
     struct driver *driver = driver_choose(op->core, asked->driver, asked->driver_version, err);
     if (driver == NULL || !pool_bag_set(op, driver, &asked->properties, &record, err) ||
-        !choose_uid(op, asked->uid, &record.uid, err))
+        !choose_uid(op, txn, asked->uid, &record.uid, err))
         return false;
     if (!op_lock(op, LOCK_OBJECT, driver_tag(driver), false, err))
         return false;

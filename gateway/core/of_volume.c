@@ -135,18 +135,11 @@ bool volume_update_prepare(struct op *op, struct catalog_txn *txn, struct err *e
     struct volume_record before, after;
     uint64_t revision;
     if (!target_read(op, CORE_VOLUME, params->target, &before, &revision, err) ||
-        !op_lock(op, LOCK_OBJECT, &before.id, true, err) || !valid_labels(op, &params->labels, err))
+        !op_lock(op, LOCK_OBJECT, &before.id, true, err))
         return false;
     after = before;
     after.updated_at = clock_wall_ms();
-    if (params->name[0] != '\0' && strcmp(params->name, before.name) != 0) {
-        if (!valid_name(op, "name", params->name, RECORD_NAME_MAX, err) ||
-            !name_free(op, CORE_VOLUME, &before.pool, params->name, err))
-            return false;
-        after.name = params->name;
-    }
-    if (!pairs_merge(&op->arena, &before.labels, &params->labels, RECORD_LABELS_MAX, &after.labels,
-                     err))
+    if (!object_relabel(op, CORE_VOLUME, &before.pool, params, &after.name, &after.labels, err))
         return false;
     op->record.pool = before.pool;
     store_change(txn, CORE_VOLUME, &before, revision, &after);

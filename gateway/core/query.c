@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/num.h"
 #include "base/uuid.h"
+#include "core/engine.h"
 #include "core/render.h"
 #include "core/state.h"
 #include "core/store.h"
@@ -16,6 +17,18 @@
 #define QUERY_RECORD_MEMORY (512 * 1024) /* an operation with its parameters is the largest */
 
 /* ---- one object ----------------------------------------------------------------------------- */
+
+/* Readers see a last commit before its callback. Until then the operation holds its locks, and who
+ * heard that it has ended would be refused for what it does next: it is still running. */
+static void as_it_is(struct core *core, enum core_noun noun, union record *record) {
+    if (noun != CORE_OPERATION || record->operation.ended_at == 0)
+        return;
+    const struct op *op = engine_find(core->engine, &record->operation.id);
+    if (op == NULL)
+        return;
+    record->operation.ended_at = 0;
+    record->operation.state = op_undoing(op) ? "undoing" : "running";
+}
 
 bool core_get(struct core *core, enum core_noun noun, const char *reference, struct buf *ret_json,
               uint64_t *ret_etag, struct err *err) {
@@ -31,6 +44,8 @@ bool core_get(struct core *core, enum core_noun noun, const char *reference, str
     arena_init(&arena, QUERY_RECORD_MEMORY);
     union record record;
     bool ok = store_get(core->catalog, noun, &id, &arena, &record, ret_etag, err);
+    if (ok)
+        as_it_is(core, noun, &record);
     if (ok)
         render_object(core, noun, &record, ret_json);
     arena_release(&arena);
@@ -139,6 +154,7 @@ static bool on_entry(void *arg, const struct catalog_entry *entry) {
     union record record;
     if (!read_entry(page, entry, &record))
         return false;
+    as_it_is(page->core, page->noun, &record);
     if (!matches(page, &record))
         return true;
     if (page->found++ > 0)

@@ -148,7 +148,7 @@
     F(T, TEXT, driver_version, 127, "a version or range; empty: the highest that runs") \
     F(T, PAIRS, properties, RECORD_PROPERTIES_MAX, "")                                  \
     F(T, PAIRS, labels, RECORD_LABELS_MAX, "")                                          \
-    F(T, U32, uid, 0, "0: the lowest free one")                                         \
+    F(T, U32, uid, 0, "0: the next free one of the range, in turn")                     \
     F(T, BOOL, take_over, 0, "replace another pool's marker")
 #define POOL_UPDATE_PARAMS(F, T)                                                              \
     PARAMS_TARGET(F, T)                                                                       \

@@ -33,6 +33,7 @@ struct stream {
     uint64_t moved_ms; /* when the client last took something */
     bool suspended, beat, ended;
     char token[HTTP_TOKEN_MAX]; /* that the client came with; empty: its account counts */
+    char principal[sizeof((struct core_principal *)0)->name];
     struct stream *previous, *next;
 };
 
@@ -178,6 +179,7 @@ static struct stream *stream_new(struct request *request, uint64_t after) {
     if (request->headers.authorization != NULL)
         snprintf(stream->token, sizeof stream->token, "%s",
                  authenticate_bearer(request->headers.authorization));
+    text_copy(stream->principal, sizeof stream->principal, request->principal.name);
     buf_init(&stream->text, EVENTS_BUFFER_MAX);
     stream->next = http->streams;
     if (http->streams != NULL)
@@ -199,6 +201,18 @@ static void on_no_event(void *arg, uint64_t number, const char *type, const char
     (void)json;
 }
 
+/* Has one more place, so that nobody takes all of them. */
+static bool may_follow(const struct request *request, struct err *err) {
+    uint32_t own = 0;
+    for (const struct stream *at = request->http->streams; at != NULL; at = at->next)
+        own += strcmp(at->principal, request->principal.name) == 0;
+    if (own >= HTTP_STREAMS_EACH_MAX)
+        return err_set(err, ERR_TOO_MANY, "%s follows events %u times already: end one of them",
+                       request->principal.name, own);
+    return request->http->stream_count < HTTP_STREAMS_MAX ||
+           err_set(err, ERR_TOO_MANY, "%d readers follow events already", HTTP_STREAMS_MAX);
+}
+
 static void stream_start(struct request *request, uint64_t after, bool from_now) {
     struct err err = ERR_INIT;
     uint64_t last;
@@ -208,8 +222,9 @@ static void stream_start(struct request *request, uint64_t after, bool from_now)
             return;
         }
     }
+    err = ERR_INIT;
     struct stream *stream = NULL;
-    if (request->http->stream_count < HTTP_STREAMS_MAX)
+    if (may_follow(request, &err))
         stream = stream_new(request, from_now ? last : after);
     struct MHD_Response *response = NULL;
     if (stream != NULL) {
@@ -219,7 +234,7 @@ static void stream_start(struct request *request, uint64_t after, bool from_now)
             stream_free(stream);
     }
     if (response == NULL) {
-        err_set(&err, ERR_TOO_MANY, "%d readers follow events already", HTTP_STREAMS_MAX);
+        err_set(&err, ERR_NO_MEMORY, "no memory for the stream"); /* unless it said why */
         answer_problem(request, &err, NULL);
         return;
     }

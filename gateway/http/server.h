@@ -34,6 +34,7 @@
 #define HTTP_BODY_MAX 262144     /* a pool with 128 long properties takes half of that */
 #define HTTP_BODIES_MAX 33554432 /* all bodies that are being received, together */
 #define HTTP_ANSWER_MAX 4194304  /* a page of 500 objects with all their labels */
+#define HTTP_STREAMS_EACH_MAX 64 /* of one principal: four of them can still take all */
 #define HTTP_STREAMS_MAX 256     /* readers of events; as many as the core has subscriptions */
 #define HTTP_WAIT_MAX_S 60       /* Prefer: wait=N is cut to this */
 #define HTTP_REQUEST_DEADLINE_MS \

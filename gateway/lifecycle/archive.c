@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * archive.c: paths are resolved first and judged then. The time between is no danger: nobody but
- * the owner can change what was judged.
+ * root and the gateway can change what was judged.
  */
 #include "lifecycle/archive.h"
 
@@ -28,7 +28,13 @@ static bool resolve(const char *path, char ret[PATH_MAX], struct err *err) {
                      "%s", path);
 }
 
-static bool only_owner_writes(const char *path, const struct stat *status, struct err *err) {
+/* Only root, and who we are, may say what code gets a pool's credentials. */
+static bool only_we_write(const char *path, const struct stat *status, struct err *err) {
+    if (status->st_uid != 0 && status->st_uid != geteuid())
+        return err_set(err, ERR_MANIFEST,
+                       "%s: it belongs to uid %u, who could change it after it was looked at; give "
+                       "it to root: chown -R root",
+                       path, (unsigned)status->st_uid);
     if ((status->st_mode & (S_IWGRP | S_IWOTH)) == 0)
         return true;
     return err_set(err, ERR_MANIFEST,
@@ -41,7 +47,7 @@ bool archive_check_directory(const char *directory, struct err *err) {
         return err_errno(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_SYSTEM, errno, "%s", directory);
     if (!S_ISDIR(status.st_mode))
         return err_set(err, ERR_MANIFEST, "%s: it is not a directory", directory);
-    return only_owner_writes(directory, &status, err);
+    return only_we_write(directory, &status, err);
 }
 
 /* The folders from `root` down to where `path` lies. */
@@ -84,7 +90,7 @@ static bool open_inside(const char *directory, const char *path, int *ret_fd, st
         err_set(err, ERR_MANIFEST, "%s: it must be a regular file", full);
         goto close_fd;
     }
-    if (!only_owner_writes(full, ret, err))
+    if (!only_we_write(full, ret, err))
         goto close_fd;
     *ret_fd = fd;
     return true;

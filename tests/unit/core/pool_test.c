@@ -337,6 +337,22 @@ static void test_a_driver_cannot_fill_the_catalogue(void **state) {
     assert_in_range(count, 1, 60);
 }
 
+static void test_accounts_are_given_in_turn(void **state) {
+    struct bench *bench = *state;
+    bench_make_pool(bench, "p");
+    bench_assert_has(bench, CORE_POOL, "p", "\"uid\":60000");
+    assert_int_equal(bench_do_to(bench, KIND_pool_delete, "p"), ERR_NONE);
+    bench_make_pool(bench, "q");
+    bench_assert_has(bench, CORE_POOL, "q", "\"uid\":60001");
+    bench_stop(bench);
+    bench_start(bench);
+    struct pool_create_params params = bench_pool("asked-for");
+    params.uid = 60007;
+    assert_int_equal(bench_do(bench, KIND_pool_create, &params), ERR_NONE);
+    bench_make_pool(bench, "r");
+    bench_assert_has(bench, CORE_POOL, "r", "\"uid\":60002");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         BENCH(test_a_pool_that_hangs_in_opening_is_cancelled),
@@ -355,6 +371,7 @@ int main(void) {
         BENCH(test_a_delete_that_hangs_gives_the_pool_back),
         BENCH(test_a_restart_at_each_state_of_a_pool),
         BENCH(test_a_driver_cannot_fill_the_catalogue),
+        BENCH(test_accounts_are_given_in_turn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -643,17 +643,28 @@ static void test_a_slow_reader_costs_one_buffer(void **state) {
 }
 
 static void test_streams_have_a_limit(void **state) {
+    static const char *const streams[] = {
+        STREAM("Authorization: Bearer viewer\r\n"), STREAM("Authorization: Bearer tenant\r\n"),
+        STREAM("Authorization: Bearer operator\r\n"), STREAM("Authorization: Bearer admin\r\n")};
     static int fds[HTTP_STREAMS_MAX];
     (void)state;
     for (int i = 0; i < HTTP_STREAMS_MAX; i++) {
         connect_local(&one);
-        put(&one, STREAM(""));
+        if (i % HTTP_STREAMS_EACH_MAX == 0 && i > 0) { /* one client does not take them all */
+            RUN_UNTIL(core.subscription_count == (uint32_t)i);
+            assert_int_equal(ask(&one, streams[i / HTTP_STREAMS_EACH_MAX - 1]), 429);
+            assert_true(has(&one, "follows events 64 times already"));
+            close(one.fd);
+            connect_local(&one);
+        }
+        put(&one, streams[i / HTTP_STREAMS_EACH_MAX]);
         fds[i] = one.fd;
         one.fd = 0;
     }
     RUN_UNTIL(core.subscription_count == HTTP_STREAMS_MAX);
     connect_local(&one);
     assert_int_equal(ask(&one, STREAM("")), 429);
+    assert_true(has(&one, "readers follow events already"));
     for (int i = 0; i < HTTP_STREAMS_MAX; i++)
         close(fds[i]);
     fake_event(&core);

@@ -215,6 +215,14 @@ static void only_the_owner_may_write(void **state) {
             assert_int_equal(chmod(path_of(parts[i]), mode), 0);
             assert_int_equal(found().at[0].err.code, ERR_NONE);
         }
+    for (size_t i = 0; getuid() == 0 && i < sizeof parts / sizeof parts[0]; i++) {
+        assert_int_equal(chown(path_of(parts[i]), 12345, (gid_t)-1), 0);
+        struct discovery discovery = found();
+        assert_int_equal(discovery.at[0].err.code, ERR_MANIFEST);
+        assert_non_null(strstr(discovery.at[0].err.text, "it belongs to uid 12345"));
+        assert_non_null(strstr(discovery.at[0].err.text, "chown -R root"));
+        assert_int_equal(chown(path_of(parts[i]), 0, (gid_t)-1), 0);
+    }
     assert_int_equal(chmod(where, 0777), 0);
     struct discovery discovery = found();
     assert_int_equal(discovery.count, 1);
