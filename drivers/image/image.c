@@ -246,7 +246,7 @@ int32_t image_chain_is_zero(struct image *image, uint64_t offset, uint64_t lengt
     bool zero = true;
     while (length > 0 && zero) {
         struct chain_run run;
-        int32_t status = chain_find(image, offset, length, IMAGE_CHAIN_MAX, false, &run);
+        int32_t status = chain_find(image, offset, length, IMAGE_CHAIN_MAX, true, &run);
         if (status != SLUICE_OK)
             return status;
         zero = run.kind == OWN_ZERO || run.kind == OWN_ABSENT;
@@ -446,8 +446,8 @@ static int32_t pull_look(struct image *image, uint64_t offset, uint32_t depth_ma
     struct pull_part part = {.kind = OWN_ABSENT};
     for (uint32_t i = 0; seen < cluster; i++) {
         struct chain_run run;
-        int32_t status = chain_find(image, offset + seen, i == 0 ? rest : cluster - seen, depth_max,
-                                    false, &run);
+        int32_t status =
+            chain_find(image, offset + seen, i == 0 ? rest : cluster - seen, depth_max, true, &run);
         if (status != SLUICE_OK)
             return status;
         bool own = run.depth == 0 || run.kind == OWN_ABSENT;

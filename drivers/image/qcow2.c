@@ -182,10 +182,11 @@ static int32_t begin_writing(struct qcow2 *q, struct image_error *error) {
     /* Who writes has to clear what he does not keep true: dirty bitmaps, for one. */
     if (q->autoclear == 0)
         return SLUICE_OK;
+    uint8_t before[QCOW2_SECTOR_BYTES];
+    memcpy(before, q->sector, sizeof before);
     qcow2_store64(q->sector + QCOW2_AT_AUTOCLEAR, 0);
     q->autoclear = 0;
-    int32_t status = qcow2_head_write(q);
-    return status == SLUICE_OK ? qcow2_file_flush(q) : status;
+    return qcow2_head_change(q, before);
 }
 
 static int32_t open_image(struct image_file *file, uint32_t flags, uint64_t cache_bytes,

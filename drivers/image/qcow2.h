@@ -117,8 +117,9 @@ int32_t qcow2_head_read(struct qcow2 *q, struct image_error *error);
 int32_t qcow2_head_compose(const struct qcow2 *q, const char *parent_name, uint32_t parent_format,
                            uint8_t *head, size_t room, size_t *ret_length,
                            struct image_error *error);
-/* Writes the first sector, which is the atomic step of all that changes the head. */
-int32_t qcow2_head_write(struct qcow2 *q);
+/* Writes the first sector, changed by the caller, and flushes: the atomic step of all that changes
+ * the head. Puts it back to `before` when that fails; what the file has then is not known. */
+int32_t qcow2_head_change(struct qcow2 *q, const uint8_t before[QCOW2_SECTOR_BYTES]);
 int32_t qcow2_set_parent(struct image *image, const char *name, uint32_t format,
                          struct image_error *error);
 

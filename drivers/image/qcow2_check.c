@@ -243,14 +243,12 @@ static int32_t finish_repair(struct qcow2 *q) {
     int32_t status = qcow2_commit(&q->image, true);
     if (status != SLUICE_OK || !q->needs_repair)
         return status;
+    uint8_t before[QCOW2_SECTOR_BYTES];
+    memcpy(before, q->sector, sizeof before);
     qcow2_store64(q->sector + QCOW2_AT_INCOMPATIBLE, q->incompatible & ~QCOW2_INCOMPATIBLE_DIRTY);
-    status = qcow2_head_write(q);
-    if (status == SLUICE_OK)
-        status = qcow2_file_flush(q);
-    if (status != SLUICE_OK) {
-        qcow2_store64(q->sector + QCOW2_AT_INCOMPATIBLE, q->incompatible);
+    status = qcow2_head_change(q, before);
+    if (status != SLUICE_OK)
         return status;
-    }
     q->incompatible &= ~QCOW2_INCOMPATIBLE_DIRTY;
     q->needs_repair = false;
     q->image.read_only = false;

@@ -143,79 +143,95 @@ static int32_t make_block(struct qcow2 *q, uint64_t index) {
     return qcow2_count_add_block(q, index, index << qcow2_block_bits(q));
 }
 
-/* A larger table behind everything that the old one could count, together with the blocks that
- * count it and themselves. One write of the head makes it true. */
-static int32_t grow_reftable(struct qcow2 *q) {
+/* A refcount table to be, and the blocks before it that count it and themselves. */
+struct larger {
+    uint64_t *entries;
+    uint64_t size;     /* entries */
+    uint64_t first;    /* cluster: the first that the old table cannot count */
+    uint64_t blocks;   /* clusters, from there on */
+    uint64_t clusters; /* of the table, behind them */
+};
+
+static int32_t plan_larger(const struct qcow2 *q, struct larger *ret) {
     uint64_t bits = qcow2_block_bits(q);
-    uint64_t first = q->reftable_size << bits;
     uint64_t cluster_entries = q->image.cluster_bytes / QCOW2_ENTRY_BYTES;
-    uint64_t size = q->reftable_size * 2;
-    uint64_t blocks = 1;
-    uint64_t clusters;
+    struct larger plan = {
+        .size = q->reftable_size * 2, .first = q->reftable_size << bits, .blocks = 1};
     for (;;) {
-        size = (size + cluster_entries - 1) / cluster_entries * cluster_entries;
-        clusters = size / cluster_entries;
-        if (size < q->reftable_size + blocks)
-            size = q->reftable_size + blocks;
-        else if (blocks << bits < clusters + blocks)
-            blocks++;
+        plan.clusters = (plan.size + cluster_entries - 1) / cluster_entries;
+        plan.size = plan.clusters * cluster_entries;
+        if (plan.size < q->reftable_size + plan.blocks)
+            plan.size = q->reftable_size + plan.blocks;
+        else if (plan.blocks << bits < plan.clusters + plan.blocks)
+            plan.blocks++;
         else
             break;
     }
-    if (size * QCOW2_ENTRY_BYTES + (uint64_t)q->l1_size * QCOW2_ENTRY_BYTES >
-            IMAGE_HEAD_BYTES_MAX ||
-        (first + blocks + clusters) << q->cluster_bits >= QCOW2_FILE_MAX)
+    uint64_t head_bytes = (plan.size + q->l1_size) * QCOW2_ENTRY_BYTES;
+    uint64_t end = plan.first + plan.blocks + plan.clusters;
+    if (head_bytes > IMAGE_HEAD_BYTES_MAX || end << q->cluster_bits >= QCOW2_FILE_MAX)
         return SLUICE_LIMIT;
-    uint64_t *table = calloc(size, sizeof *table);
-    if (table == NULL)
-        return SLUICE_NO_MEMORY;
-    memcpy(table, q->reftable, q->reftable_size * sizeof *table);
+    *ret = plan;
+    return SLUICE_OK;
+}
+
+static int32_t write_larger(struct qcow2 *q, const struct larger *plan) {
+    uint64_t bits = qcow2_block_bits(q);
+    uint64_t cluster_entries = q->image.cluster_bytes / QCOW2_ENTRY_BYTES;
+    uint64_t offset = plan->first << q->cluster_bits;
     int32_t status = SLUICE_OK;
-    uint64_t offset = first << q->cluster_bits;
-    table_cache_forget(&q->cache, offset, blocks << q->cluster_bits);
-    for (uint64_t i = 0; i < blocks && status == SLUICE_OK; i++) {
+    table_cache_forget(&q->cache, offset, plan->blocks << q->cluster_bits);
+    for (uint64_t i = 0; i < plan->blocks && status == SLUICE_OK; i++) {
         memset(q->scratch, 0, q->image.cluster_bytes);
-        uint64_t used = clusters + blocks - (i << bits);
-        if (used > UINT64_C(1) << bits)
-            used = UINT64_C(1) << bits;
-        for (uint64_t k = 0; k < used; k++)
+        uint64_t used = plan->clusters + plan->blocks - (i << bits);
+        for (uint64_t k = 0; k < used && k < UINT64_C(1) << bits; k++)
             qcow2_count_store(q->scratch, k, q->count_order, 1);
-        table[q->reftable_size + i] = offset;
+        plan->entries[q->reftable_size + i] = offset;
         status = qcow2_file_write(q, offset, q->scratch, q->image.cluster_bytes);
         offset += q->image.cluster_bytes;
     }
-    uint64_t table_offset = offset;
-    for (uint64_t i = 0; i < clusters && status == SLUICE_OK; i++) {
+    for (uint64_t i = 0; i < plan->clusters && status == SLUICE_OK; i++) {
         for (uint64_t k = 0; k < cluster_entries; k++)
-            qcow2_store64(q->scratch + k * QCOW2_ENTRY_BYTES, table[i * cluster_entries + k]);
+            qcow2_store64(q->scratch + k * QCOW2_ENTRY_BYTES,
+                          plan->entries[i * cluster_entries + k]);
         status = qcow2_file_write(q, offset, q->scratch, q->image.cluster_bytes);
         offset += q->image.cluster_bytes;
     }
-    if (status == SLUICE_OK)
-        status = qcow2_file_flush(q);
+    return status == SLUICE_OK ? qcow2_file_flush(q) : status;
+}
+
+/* A larger table behind everything that the old one could count. One write of the head makes it
+ * true. */
+static int32_t grow_reftable(struct qcow2 *q) {
+    struct larger plan;
+    int32_t status = plan_larger(q, &plan);
+    if (status != SLUICE_OK)
+        return status;
+    plan.entries = calloc(plan.size, sizeof *plan.entries);
+    if (plan.entries == NULL)
+        return SLUICE_NO_MEMORY;
+    memcpy(plan.entries, q->reftable, q->reftable_size * sizeof *plan.entries);
+    uint64_t table_offset = (plan.first + plan.blocks) << q->cluster_bits;
+    status = write_larger(q, &plan);
     if (status == SLUICE_OK) {
         uint8_t before[QCOW2_SECTOR_BYTES];
         memcpy(before, q->sector, sizeof before);
         qcow2_store64(q->sector + QCOW2_AT_REFTABLE_OFFSET, table_offset);
-        qcow2_store32(q->sector + QCOW2_AT_REFTABLE_CLUSTERS, (uint32_t)clusters);
-        status = qcow2_head_write(q);
-        if (status == SLUICE_OK)
-            status = qcow2_file_flush(q);
-        if (status != SLUICE_OK)
-            memcpy(q->sector, before, sizeof before);
+        qcow2_store32(q->sector + QCOW2_AT_REFTABLE_CLUSTERS, (uint32_t)plan.clusters);
+        status = qcow2_head_change(q, before);
     }
     if (status != SLUICE_OK) {
-        free(table);
+        free(plan.entries);
         return status;
     }
-    uint64_t old_first = q->reftable_offset >> q->cluster_bits;
-    uint64_t old_clusters = q->reftable_size / cluster_entries;
+    uint64_t old = q->reftable_offset >> q->cluster_bits;
+    uint64_t old_clusters = qcow2_clusters(q, q->reftable_size * QCOW2_ENTRY_BYTES);
     free(q->reftable);
-    q->reftable = table;
-    q->reftable_size = size;
+    q->reftable = plan.entries;
+    q->reftable_size = plan.size;
     q->reftable_offset = table_offset;
-    note_used(q, first + blocks + clusters);
-    return qcow2_free_now(q, old_first, old_clusters);
+    note_used(q, plan.first + plan.blocks + plan.clusters);
+    return qcow2_free_now(q, old, old_clusters);
 }
 
 /* Sees to it that the cluster can be counted. */

@@ -280,8 +280,13 @@ int32_t qcow2_head_compose(const struct qcow2 *q, const char *parent_name, uint3
     return SLUICE_OK;
 }
 
-int32_t qcow2_head_write(struct qcow2 *q) {
-    return qcow2_file_write(q, 0, q->sector, sizeof q->sector);
+int32_t qcow2_head_change(struct qcow2 *q, const uint8_t before[QCOW2_SECTOR_BYTES]) {
+    int32_t status = qcow2_file_write(q, 0, q->sector, sizeof q->sector);
+    if (status == SLUICE_OK)
+        status = qcow2_file_flush(q);
+    if (status != SLUICE_OK)
+        memcpy(q->sector, before, QCOW2_SECTOR_BYTES);
+    return status;
 }
 
 int32_t qcow2_set_parent(struct image *image, const char *name, uint32_t format,

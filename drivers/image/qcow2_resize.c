@@ -7,16 +7,6 @@
 
 #include "image/qcow2.h"
 
-/* Writes the first sector with what was changed in it, or puts it back. */
-static int32_t change_head(struct qcow2 *q, const uint8_t before[QCOW2_SECTOR_BYTES]) {
-    int32_t status = qcow2_head_write(q);
-    if (status == SLUICE_OK)
-        status = qcow2_file_flush(q);
-    if (status != SLUICE_OK)
-        memcpy(q->sector, before, QCOW2_SECTOR_BYTES);
-    return status;
-}
-
 /* A longer L1, elsewhere, with the same tables. */
 static int32_t grow_l1(struct qcow2 *q, uint64_t size, struct image_error *error) {
     uint64_t bytes = size * QCOW2_ENTRY_BYTES;
@@ -51,7 +41,7 @@ static int32_t grow_l1(struct qcow2 *q, uint64_t size, struct image_error *error
     memcpy(before, q->sector, sizeof before);
     qcow2_store64(q->sector + QCOW2_AT_L1_OFFSET, offset);
     qcow2_store32(q->sector + QCOW2_AT_L1_SIZE, (uint32_t)size);
-    status = change_head(q, before);
+    status = qcow2_head_change(q, before);
     if (status != SLUICE_OK)
         goto out; /* which one the file has is not known: the new place stays counted */
     uint64_t old = q->l1_offset >> q->cluster_bits;
@@ -114,7 +104,7 @@ static int32_t set_size(struct qcow2 *q, uint64_t size_bytes) {
     uint8_t before[QCOW2_SECTOR_BYTES];
     memcpy(before, q->sector, sizeof before);
     qcow2_store64(q->sector + QCOW2_AT_SIZE, size_bytes);
-    int32_t status = change_head(q, before);
+    int32_t status = qcow2_head_change(q, before);
     if (status == SLUICE_OK)
         q->image.size_bytes = size_bytes;
     return status;
