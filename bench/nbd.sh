@@ -102,7 +102,7 @@ ours() {
     directory=$(pool_directory pool)
     s pool create p --driver posix --set "path=$directory" --uid "$UID_LOW" || die "pool create: $SAID"
     s volume create v --pool p --size "${MIB}M" || die "volume create: $SAID"
-    raw=$(find "$directory" -name 'disk-*.raw')
+    raw=$(find "$directory" -name 'g000001.raw')
     fill "$raw"
     cool "$raw"
     s attachment create --volume p:v --host h --protocol nbd || die "attachment create: $SAID"

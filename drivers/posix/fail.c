@@ -42,10 +42,10 @@ int32_t status_of_errno(int error) {
         return SLUICE_BUSY;
     case EEXIST:
         return SLUICE_EXISTS;
-    case EBADMSG:
+    case ENOENT:
+        return SLUICE_NOT_FOUND;
     case ELOOP:
     case EXDEV:
-    case ENOENT:
     case ENOTDIR:
     case EISDIR:
         return SLUICE_CORRUPT;
@@ -56,16 +56,20 @@ int32_t status_of_errno(int error) {
     }
 }
 
-int32_t fail(struct pool *pool, struct sluice_call *call, int32_t status, const char *format, ...) {
+int32_t fail(struct posix_pool *pool, struct sluice_call *call, int32_t status, const char *format,
+             ...) {
     char text[SLUICE_TEXT_MAX];
     va_list values;
+    if (call == NULL) {
+        return status;
+    }
     va_start(values, format);
     vsnprintf(text, sizeof text, format, values);
     va_end(values);
-    return pool->services->fail(pool->services, call, status, text);
+    return pool->fs.services->fail(pool->fs.services, call, status, text);
 }
 
-int32_t fail_errno(struct pool *pool, struct sluice_call *call, int error, const char *format,
+int32_t fail_errno(struct posix_pool *pool, struct sluice_call *call, int error, const char *format,
                    ...) {
     char what[SLUICE_TEXT_MAX / 2];
     va_list values;
@@ -89,20 +93,14 @@ int32_t fail_errno(struct pool *pool, struct sluice_call *call, int error, const
     case EFBIG:
         return fail(pool, call, SLUICE_LIMIT,
                     "cannot %s: the file system has no files as large as that", what);
-    case EBADMSG:
-        return fail(pool, call, SLUICE_CORRUPT, "cannot %s: the record is damaged", what);
     case ELOOP:
     case EXDEV:
         return fail(pool, call, SLUICE_CORRUPT,
                     "cannot %s: a symbolic link or another mount lies in the way below '%.200s'",
                     what, pool->path);
-    case ENOENT: {
-        /* Something that was there a moment ago: gone with the whole directory, or by itself. */
-        int32_t status = pool_check(pool, call);
-        return status != SLUICE_OK
-                   ? status
-                   : fail(pool, call, SLUICE_CORRUPT, "cannot %s: a file is missing", what);
-    }
+    case ENOENT:
+    case EEXIST:
+        return status_of_errno(error);
     default:
         return fail(pool, call, status_of_errno(error), "cannot %s: %s", what, strerror(error));
     }

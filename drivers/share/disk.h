@@ -33,6 +33,11 @@ int32_t share_disk_open(struct share_pool *pool, struct sluice_call *call,
 /* Nobody is inside. Flushes nothing. Accepts NULL. */
 void share_disk_close(struct share_disk *disk);
 uint64_t share_disk_size(const struct share_disk *disk);
+/* The file of the active image, as open_fenced gave it. */
+struct image_file *share_disk_file(struct share_disk *disk);
+/* false: nothing is in memory that share_disk_flush would have to write; true: there may be, or a
+ * call that makes it so is under way. Never waits. */
+bool share_disk_is_dirty(struct share_disk *disk);
 
 /* true: `ret_runs` are the whole range in order (FILE and ZERO; for a write only FILE), to be used
  * until share_disk_leave. false: by the slow way; nothing to leave. */

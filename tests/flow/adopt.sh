@@ -23,7 +23,7 @@ s volume adopt old/web.img web --pool p --label from=old
 is "an image becomes a volume" "available 3145728 old" "$(get '"\(.state) \(.size_bytes) \(.labels.from)"')"
 id=$(get .id)
 check "it is not in its old place" test ! -e "$directory/old/web.img"
-disk=$(echo "$directory/volumes/$id"/disk-*.raw)
+disk=$(echo "$directory/volumes/$id"/g000001.raw)
 is "it was moved, not copied" "$file" "$(stat -c %i "$disk")"
 is "its bytes are the same" "$sum" "$(sha256sum <"$disk")"
 
@@ -63,7 +63,7 @@ is "it is no volume any more" 3 "$STATUS"
 left=$(quietly events --after 0 | jq -r '.items[] | select(.type == "volume.left") | .text')
 s volume adopt "$left" web --pool p
 is "and can be taken over again" available "$(get .state)"
-is "with the same bytes" "$sum" "$(sha256sum <"$(echo "$directory/volumes/$(get .id)"/disk-*.raw)")"
+is "with the same bytes" "$sum" "$(sha256sum <"$(echo "$directory/volumes/$(get .id)"/g000001.raw)")"
 s snapshot create p:web s
 s volume unmanage p:web
 has "a volume with snapshots is not let go" "snapshots" "$SAID"

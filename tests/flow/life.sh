@@ -13,7 +13,13 @@ gateway_start
 GUEST=$((UID_LOW + 90))
 STRANGER=$((UID_LOW + 91))
 
-sum_of() { sha256sum <"$1"; }
+# sum_of FILE: of the bytes that the image holds, with what lies below it.
+sum_of() {
+    case $1 in
+    *.qcow2) qemu-img convert -U -f qcow2 -O raw "$1" "$TEMP/whole" && sha256sum <"$TEMP/whole" && rm "$TEMP/whole" ;;
+    *) sha256sum <"$1" ;;
+    esac
+}
 
 # volumes_of_pool POOL: all that does not need a host.
 volumes_of_pool() {
@@ -124,7 +130,9 @@ hosts_of_posix() {
     check "the host cannot read it any more" cannot as "$GUEST" head -c 1 "$device"
 
     s volume resize posix:disk --size 33M
-    within "used bytes are those on the disk" $((8 * MIB)) $((9 * MIB)) "$(get .used_bytes)"
+    within "used bytes are those that it has for itself since then" 1 $((1 * MIB)) "$(get .used_bytes)"
+    s snapshot show posix:disk@full
+    within "and the snapshot's are those on the disk" $((8 * MIB)) $((9 * MIB)) "$(get .used_bytes)"
     s snapshot attach posix:disk@full guest
     is "a snapshot is attached" "attached read-only" "$(get '"\(.state) \(.mode)"')"
     device=$(get .connection.path)

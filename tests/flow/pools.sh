@@ -151,12 +151,15 @@ full_backend() {
     is "a pool on 16 MiB" serving "$(get .health)"
     s volume create a --pool small --size 20M
     is "volumes may be larger than the backend" available "$(get .state)"
-    disk=$(echo "$small/volumes/$(get .id)"/disk-*.raw)
-    dd if=/dev/zero of="$disk" bs=1M count=10 conv=notrunc status=none
+    disk=$(echo "$small/volumes/$(get .id)"/g000001.raw)
+    dd if=/dev/zero of="$disk" bs=1M count=15 conv=notrunc status=none
+    dd if=/dev/zero of="$small/filler" bs=64K status=none 2>/dev/null
     free=$(stat -f -c %a "$small")
     s volume copy small:a b
     is "a copy that does not fit fails" 8 "$STATUS"
     has "and says why" "no-space" "$SAID"
+    rm "$small/filler"
+    free=$(stat -f -c %a "$small")
     s volume show small:b
     is "nothing is left of it" 3 "$STATUS"
     is "its space is free again" "$free" "$(stat -f -c %a "$small")"
@@ -179,7 +182,7 @@ unmounted_backend() {
     mount --bind "$real" "$mounted"
     s pool create m --driver posix --set "path=$mounted" --uid $((UID_LOW + 3))
     s volume create kept --pool m --size 1M
-    disk=$(echo "$real/volumes/$(get .id)"/disk-*.raw)
+    disk=$(echo "$real/volumes/$(get .id)"/g000001.raw)
     umount -l "$mounted"
     s volume delete m:kept
     is "below an empty mount point a deletion fails" 8 "$STATUS"

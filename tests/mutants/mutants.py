@@ -27,34 +27,27 @@ WAIT_S = "5"  # how long torture waits for what a mutant may never do
 Mutant = namedtuple("Mutant", "name file old new tests")
 
 MUTANTS = [
-    Mutant("a record's name is not synced", "drivers/posix/layout.c",
+    Mutant("a record's name is not synced", "drivers/posix/beneath.c",
            "    if (result != 0 || fsync(to_directory) != 0) {\n        return -1;\n    }\n"
            "    return from_directory == to_directory ? 0 : fsync(from_directory);",
            "    return result;",
            ["unit_driver_posix_durable"]),
-    Mutant("a disk is not synced before its record is published", "drivers/posix/job.c",
-           "    if (fsync(job->disk) != 0 || fstat(job->disk, &made) != 0) {",
-           "    if (fstat(job->disk, &made) != 0) {",
+    Mutant("an image is not synced before its record is published", "drivers/posix/fs.c",
+           "    return fdatasync(fd_of(file)) == 0 ? SLUICE_OK : status_of_errno(errno);",
+           "    return fd_of(file) >= 0 ? SLUICE_OK : status_of_errno(errno);",
            ["unit_driver_posix_durable"]),
-    Mutant("swapped order: the record first, then the disk", "drivers/posix/volume.c",
-           "    if (status == SLUICE_OK) {\n        status = job_slice(pool, call, job);\n    }\n"
-           "    if (status == SLUICE_PENDING) {\n        return status;\n    }\n"
-           "    /* `replace`: a record without its disk may be left of an adoption or an unmanaging. */\n"
-           "    if (status == SLUICE_OK && volume_meta_store(directory, &meta, true) != 0) {\n"
-           "        status = fail_errno(pool, call, errno, \"write the volume's record\");\n    }\n",
-           "    if (status == SLUICE_OK && volume_meta_store(directory, &meta, true) != 0) {\n"
-           "        status = fail_errno(pool, call, errno, \"write the volume's record\");\n    }\n"
-           "    if (status == SLUICE_OK) {\n        status = job_slice(pool, call, job);\n    }\n"
-           "    if (status == SLUICE_PENDING) {\n        return status;\n    }\n",
-           ["unit_driver_posix_durable", "unit_driver_posix_crash"]),
-    Mutant("the marker is not looked at", "drivers/posix/pool.c",
-           "    int32_t status = check_marker(pool, call, &marker);\n    if (status == SLUICE_OK) {\n"
-           "        pthread_mutex_lock",
-           "    int32_t status = SLUICE_OK;\n    if (status == SLUICE_OK) {\n        pthread_mutex_lock",
+    Mutant("an image that others lie on is removed", "drivers/share/index.c",
+           "    return image->active || image->named || image->children > 0;",
+           "    return image->active || image->named;",
            ["unit_driver_posix_control"]),
-    Mutant("a revert that was made is made again", "drivers/posix/revert.c",
-           "if (uuid_compare(&volume.meta.reverted, operation) == 0) {",
-           "if (uuid_compare(&volume.meta.reverted, operation) == 2) {",
+    Mutant("the marker is not looked at", "drivers/share/pool.c",
+           "    status = check_marker(pool, call, &marker);\n    if (status == SLUICE_OK) {\n"
+           "        pthread_mutex_lock",
+           "    if (status == SLUICE_OK) {\n        pthread_mutex_lock",
+           ["unit_driver_posix_control"]),
+    Mutant("a revert that was made is made again", "drivers/share/revert.c",
+           "if (uuid_compare(&volume.meta.reverted, operation) != 0) {",
+           "if (uuid_compare(&volume.meta.reverted, operation) != 2) {",
            ["unit_driver_posix_control"]),
     Mutant("commits are not synced", "gateway/catalog/catalog.c",
            "MDB_NOTLS | read_ahead_flag(directory)",

@@ -356,11 +356,11 @@ class VolumeGrow(VolumeScenario):
 
     def done(self, world):
         same(self.reread(world)["size_bytes"], self.size, "the size")
-        same(os.path.getsize(world.disk(self.volume)), self.size, "the file's size")
+        same(os.path.getsize(world.disk(self.volume)[0]), self.size, "the file's size")
 
     def undone(self, world):
         super().undone(world)
-        same(os.path.getsize(world.disk(self.volume)), SIZE, "the file's size")
+        same(os.path.getsize(world.disk(self.volume)[0]), SIZE, "the file's size")
         same(world.read(self.volume), "kept", "the bytes")
 
 
@@ -429,7 +429,7 @@ class VolumeAdopt(VolumeScenario):
     def done(self, world):
         volume = self.keep("volumes", world.find(f"/v1/volumes/p:{self.name}"))
         same(volume["size_bytes"], SIZE, "the size")
-        with open(world.disk(volume), "rb") as disk:
+        with open(world.disk(volume)[0], "rb") as disk:
             same(disk.read(5), b"old..", "the bytes")
         same(os.path.exists(self.path), False, "where it was before")
 
@@ -472,10 +472,7 @@ class SnapshotCreate(VolumeScenario):
     def done(self, world):
         snapshot = self.keep("snapshots", world.find(self.path()))
         same(snapshot["size_bytes"], SIZE, "the size")
-        taken = os.path.join(world.directories["p"], "volumes", self.volume["id"], "snapshots",
-                             snapshot["id"], "disk.raw")
-        with open(taken, "rb") as disk:
-            same(disk.read(7), b"taken..", "the bytes")
+        same(world.read_snapshot(self.volume, snapshot), "taken", "the bytes")
 
     def undone(self, world):
         super().undone(world)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """points.py: kills sluiced, the runners, or all, at each named step of each operation.
 
-The points are those that `sluiced --fault-points` prints, the steps of drivers/posix/step.def, and
+The points are those that `sluiced --fault-points` prints, the steps of drivers/share/step.def, and
 the two sides of a commit. A trial is one scenario (kinds.py) with a death in the middle; afterwards
 the same must hold whoever died and wherever:
 
@@ -37,7 +37,7 @@ UNDO = ("turned", "undone", "undo_before", "undo_after")
 
 # Points that no scenario can pass, with the reason. One that is passed all the same fails the group.
 REASONS = {
-    "posix.epoch_recorded": "opening a volume for I/O; no operation of the API does (unit/driver_posix kills it there)",
+    "share.epoch_recorded": "opening a volume for I/O; no operation of the API does (unit/driver_posix kills it there)",
 }
 # Kinds whose steps are about the driver alone and have no calls to the posix driver.
 NO_POSIX = ("driver.", "host.", "token.", "pool.upgrade", "pool.disable", "volume.update", "snapshot.update")
@@ -65,8 +65,8 @@ def core_points():
 
 
 def posix_points():
-    with open(os.path.join(TREE, "drivers", "posix", "step.def"), encoding="utf-8") as table:
-        return ["posix." + name for name in re.findall(r"^POSIX_STEP\((\w+)\)", table.read(), re.M)]
+    with open(os.path.join(TREE, "drivers", "share", "step.def"), encoding="utf-8") as table:
+        return ["share." + name for name in re.findall(r"^SHARE_STEP\((\w+)\)", table.read(), re.M)]
 
 
 def kind_of(point):

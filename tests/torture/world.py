@@ -8,6 +8,8 @@ scenario left behind is found by the next.
 import os
 import shutil
 import subprocess
+import tempfile
+import time
 
 from gateway import BUILD, END_S, TREE, Gateway, Lost, new_key, until
 
@@ -23,8 +25,38 @@ RESTING = {
 SPARE = "0.3.0"  # the version of the ram driver that has no pools
 SPARE_DRIVER = "ram@" + SPARE
 MARKER = "sluice.pool"
-SLICE_NS = "1"  # every copy takes as many slices as it can
+SLICE_NS = "1"  # what takes slices takes as many as it can
 POOL_UIDS = 80  # the last ones of a gateway's range are for drivers
+
+
+PLACES = (0, SIZE // 2, SIZE - BLOCK)
+
+
+def read_record(path):
+    """The lines of one of the driver's records; those of snapshots as a list."""
+    record = {"snapshot": []}
+    with open(path, encoding="utf-8") as text:
+        for line in text.read().splitlines()[1:]:
+            key, value = line.split("=", 1)
+            if key == "snapshot" and " " in value:
+                record["snapshot"].append(value)
+            elif key != "snapshot":
+                record[key] = value
+    return record
+
+
+def read_places(path, image_format):
+    with tempfile.NamedTemporaryFile() as whole:
+        if image_format != "raw":
+            subprocess.run(["qemu-img", "convert", "-U", "-f", image_format, "-O", "raw", path, whole.name],
+                           check=True, capture_output=True)
+            path = whole.name
+        texts = []
+        with open(path, "rb") as disk:
+            for at in PLACES:
+                disk.seek(at)
+                texts.append(disk.read(BLOCK).rstrip(b".\0").decode(errors="replace"))
+    return texts[0] if texts[0] == texts[1] == texts[2] else repr(texts)
 
 
 def make_archives(directory):
@@ -40,7 +72,7 @@ def make_archives(directory):
 class World:
     def __init__(self, directory, drivers):
         self.gateway = Gateway(directory, drivers, ["--retry-limit-ms", "10000"],
-                               {"SLUICE_POSIX_SLICE_NS": SLICE_NS})
+                               {"SLUICE_SHARE_SLICE_NS": SLICE_NS})
         self.client = self.gateway.client()
         self.names = 0
         self.pools = 0
@@ -112,26 +144,37 @@ class World:
     # -- bytes -----------------------------------------------------------------------------------
 
     def disk(self, volume):
+        """Its active image, and the format."""
         folder = os.path.join(self.directories["p"], "volumes", volume["id"])
-        disks = [name for name in os.listdir(folder) if name.startswith("disk-")]
-        if len(disks) != 1:
-            raise AssertionError(f"{volume['name']} has the disks {disks}")
-        return os.path.join(folder, disks[0])
+        record = read_record(os.path.join(folder, "volume.meta"))
+        return os.path.join(folder, f"g{int(record['active']):06}.{record['format']}"), record["format"]
 
     def write(self, volume, text):
         """At the beginning, in the middle and at the end, so that a cut copy is seen."""
-        with open(self.disk(volume), "r+b") as disk:
-            for at in (0, SIZE // 2, SIZE - BLOCK):
-                disk.seek(at)
-                disk.write(text.encode().ljust(BLOCK, b"."))
+        path, image_format = self.disk(volume)
+        block = text.encode().ljust(BLOCK, b".")
+        if image_format == "raw":
+            with open(path, "r+b") as disk:
+                for at in PLACES:
+                    disk.seek(at)
+                    disk.write(block)
+            return
+        with tempfile.NamedTemporaryFile() as source:
+            source.write(block)
+            source.flush()
+            commands = [word for at in PLACES for word in ("-c", f"write -q -s {source.name} {at} {BLOCK}")]
+            subprocess.run(["qemu-io", "-f", image_format, *commands, path], check=True, capture_output=True)
 
     def read(self, volume):
-        texts = []
-        with open(self.disk(volume), "rb") as disk:
-            for at in (0, SIZE // 2, SIZE - BLOCK):
-                disk.seek(at)
-                texts.append(disk.read(BLOCK).rstrip(b".\0").decode(errors="replace"))
-        return texts[0] if texts[0] == texts[1] == texts[2] else repr(texts)
+        return read_places(*self.disk(volume))
+
+    def read_snapshot(self, volume, snapshot):
+        folder = os.path.join(self.directories["p"], "volumes", volume["id"])
+        for line in read_record(os.path.join(folder, "volume.meta"))["snapshot"]:
+            identity, generation, image_format = line.split(" ")[:3]
+            if identity == snapshot["id"]:
+                return read_places(os.path.join(folder, f"g{int(generation):06}.{image_format}"), image_format)
+        return None
 
     # -- what must hold ----------------------------------------------------------------------------
 
@@ -193,27 +236,55 @@ class World:
                 raise AssertionError(f"{volume} has {len(own)} snapshots, {len(held)} attachments")
 
     def agrees(self, name, volumes, snapshots, attachments):
-        """The pool's directory holds what the catalogue says, and nothing else."""
+        """The pool's directory holds what the catalogue says, and nothing else: its records name these
+        volumes and snapshots, and every image is one of them or lies below one. Maintenance may have
+        something left to remove."""
+        wrong = None
+        for _ in range(200):
+            wrong = self.disagrees(name, volumes, snapshots, attachments)
+            if wrong is None:
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"pool {name}: {wrong}")
+
+    def disagrees(self, name, volumes, snapshots, attachments):
         root = self.directories[name]
-        expected = {MARKER}
-        for volume in volumes:
-            expected |= {f"volumes/{volume['id']}/volume.meta", f"volumes/{volume['id']}/disk"}
-        for snapshot in snapshots:
-            folder = f"volumes/{snapshot['volume']}/snapshots/{snapshot['id']}"
-            expected |= {f"{folder}/snapshot.meta", f"{folder}/disk.raw"}
-        granted = {f"volumes/{each['volume']}/access.meta" for each in attachments}
-        there = set()
+        expected, images, there = {MARKER}, {}, set()
+        active, named = set(), set()
         for folder, _, files in os.walk(root):
-            for file in files:
-                path = os.path.relpath(os.path.join(folder, file), root)
-                if file.startswith("disk-") and file.endswith(".raw"):
-                    path = os.path.join(os.path.dirname(path), "disk")
-                if path in there:
-                    raise AssertionError(f"pool {name} has two of {path}")
-                there.add(path)
+            there |= {os.path.relpath(os.path.join(folder, file), root) for file in files}
+        try:
+            for path in there:
+                folder, file = os.path.split(path)
+                if file == "volume.meta":
+                    record = read_record(os.path.join(root, path))
+                    expected.add(path)
+                    if record["active"] != "0":
+                        active.add(record["id"])
+                        images[(record["id"], int(record["active"]))] = record["format"]
+                    for line in record["snapshot"]:
+                        identity, generation, image_format = line.split(" ")[:3]
+                        named.add((record["id"], identity))
+                        images[(record["id"], int(generation))] = image_format
+            for image, image_format in list(images.items()):
+                while image is not None:
+                    volume, generation = image
+                    images[image] = image_format
+                    manifest = read_record(os.path.join(root, "volumes", volume, f"g{generation:06}.meta"))
+                    parent = int(manifest["parent_generation"])
+                    image = (manifest["parent_volume"], parent) if parent else None
+                    image_format = manifest["parent_format"]
+        except (OSError, KeyError) as error:  # maintenance is at it
+            return f"a record cannot be read: {error!r}"
+        for (volume, generation), image_format in images.items():
+            expected |= {f"volumes/{volume}/g{generation:06}.{image_format}", f"volumes/{volume}/g{generation:06}.meta"}
+        if active != {volume["id"] for volume in volumes}:
+            return f"its volumes are {sorted(active)}"
+        if named != {(snapshot["volume"], snapshot["id"]) for snapshot in snapshots}:
+            return f"its snapshots are {sorted(named)}"
+        granted = {f"volumes/{each['volume']}/access.meta" for each in attachments}
         # What was let go or waits to be adopted is nobody's; revoked grants are remembered.
         left = {path for path in there - expected if not path.startswith(("unmanaged/", "adopt-")) and
                 not path.endswith("/access.meta")}
-        missing = (expected | {path for path in granted if path in expected}) - there
-        if left or missing:
-            raise AssertionError(f"pool {name}: left over {sorted(left)}, missing {sorted(missing)}")
+        missing = (expected | granted) - there
+        return f"left over {sorted(left)}, missing {sorted(missing)}" if left or missing else None

@@ -219,7 +219,7 @@ static void *read_own_part(void *argument) {
 
 static void drop_from_cache(void) {
     char path[TREE_PATH + 96];
-    snprintf(path, sizeof path, "%s/volumes/01930000-0000-7000-8000-00000000000a/disk-1.raw",
+    snprintf(path, sizeof path, "%s/volumes/01930000-0000-7000-8000-00000000000a/g000001.raw",
              directory);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     assert_true(fd >= 0);
@@ -269,7 +269,7 @@ static void a_cut_file_reads_as_zeroes_and_grows_back(void **state) {
     struct host_data data;
     char path[TREE_PATH + 96];
     char bytes[16] = "0123456789abcde";
-    snprintf(path, sizeof path, "%s/volumes/01930000-0000-7000-8000-00000000000a/disk-1.raw",
+    snprintf(path, sizeof path, "%s/volumes/01930000-0000-7000-8000-00000000000a/g000001.raw",
              directory);
     assert_int_equal(host_data_open(&data, &pool, volume, NULL, 1, false), SLUICE_OK);
     assert_int_equal(host_write(&data, 0, bytes, sizeof bytes, 0), SLUICE_OK);

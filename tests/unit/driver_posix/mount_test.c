@@ -67,27 +67,25 @@ static void a_full_file_system_is_called_full(void **state) {
     assert_int_equal(host_data_open(&data, &pool, &volume, NULL, 1, false), SLUICE_OK);
     uint64_t written = 0;
     int32_t status = SLUICE_OK;
-    for (; status == SLUICE_OK && written < 2 * capacity.total / 3; written += MIB) {
-        status = host_write(&data, written, bytes, MIB, 0);
-    }
-    assert_int_equal(status, SLUICE_OK);
-    host_data_close(&data);
-    /* A copy finds no room for itself, says so, and leaves nothing. */
-    assert_int_equal(host_snapshot(&pool, &volume, &snapshot, "s", &taken), SLUICE_NO_SPACE);
-    assert_non_null(strstr(pool.call.text, "full"));
-    tree_list(top, before);
-    assert_int_equal(host_copy(&pool, &other, "c", 64 * MIB, &volume, &told), SLUICE_NO_SPACE);
-    tree_list(top, after);
-    assert_string_equal(after, before);
-    assert_int_equal(host_data_open(&data, &pool, &volume, NULL, 2, false), SLUICE_OK);
     for (; status == SLUICE_OK && written < 64 * MIB; written += MIB) {
         status = host_write(&data, written, bytes, MIB, 0);
     }
     assert_int_equal(status, SLUICE_NO_SPACE);
-    /* Giving back space and deleting work on a full file system. */
-    assert_int_equal(host_trim(&data, 0, MIB), SLUICE_OK);
-    assert_int_equal(host_flush(&data), SLUICE_OK);
+    status = SLUICE_OK;
+    for (; status == SLUICE_OK && written < 64 * MIB; written += 4096) {
+        status = host_write(&data, written, bytes, 4096, 0);
+    }
+    assert_int_equal(status, SLUICE_NO_SPACE);
     host_data_close(&data);
+    /* A snapshot finds no room for its record, nor a copy for its image: they say so and leave
+     * nothing. */
+    tree_list(top, before);
+    assert_int_equal(host_snapshot(&pool, &volume, &snapshot, "s", &taken), SLUICE_NO_SPACE);
+    assert_non_null(strstr(pool.call.text, "full"));
+    assert_int_equal(host_copy(&pool, &other, "c", 64 * MIB, &volume, &told), SLUICE_NO_SPACE);
+    tree_list(top, after);
+    assert_string_equal(after, before);
+    /* Deleting works on a full file system. */
     assert_int_equal(pool.table->volume_delete(pool.pool, HOST_CALL(&pool), &volume), SLUICE_OK);
     assert_int_equal(pool.table->pool_probe(pool.pool, HOST_CALL(&pool)), SLUICE_OK);
     host_close(&pool);

@@ -5,16 +5,15 @@
 #include "record.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "layout.h"
 #include "step.h"
 
-#define END_LINE 13 /* "end=" 8 digits "\n" */
+#define FIRST_BYTES 4096 /* what most records fit in */
+#define END_LINE 13      /* "end=" 8 digits "\n" */
 
 static uint32_t checksum(const char *bytes, size_t length) {
     uint32_t crc = UINT32_MAX; /* CRC-32 of ISO-HDLC, as in zip */
@@ -27,9 +26,28 @@ static uint32_t checksum(const char *bytes, size_t length) {
     return ~crc;
 }
 
+static bool grow(struct record *record, size_t room) {
+    if (room > RECORD_MAX && record->room < RECORD_MAX) {
+        room = RECORD_MAX;
+    }
+    if (room > RECORD_MAX) {
+        record->status = SLUICE_LIMIT;
+        return false;
+    }
+    char *text = realloc(record->text, room);
+    if (text == NULL) {
+        record->status = SLUICE_NO_MEMORY;
+        return false;
+    }
+    record->text = text;
+    record->room = room;
+    return true;
+}
+
 static void append(struct record *record, const char *bytes, size_t length) {
-    if (length > sizeof record->text - END_LINE - record->length) {
-        record->overflow = true;
+    if (record->status != SLUICE_OK ||
+        (length + END_LINE > record->room - record->length &&
+         !grow(record, record->room + FIRST_BYTES + record->room / 2))) {
         return;
     }
     memcpy(record->text + record->length, bytes, length);
@@ -37,10 +55,15 @@ static void append(struct record *record, const char *bytes, size_t length) {
 }
 
 void record_begin(struct record *record, const char *kind) {
-    record->length = 0;
-    record->overflow = false;
-    append(record, kind, strlen(kind));
-    append(record, " 1\n", 3);
+    char head[64];
+    *record = (struct record){.status = SLUICE_OK};
+    int length = snprintf(head, sizeof head, "%s %d\n", kind, RECORD_FORMAT);
+    append(record, head, (size_t)length);
+}
+
+void record_release(struct record *record) {
+    free(record->text);
+    record->text = NULL;
 }
 
 void record_put(struct record *record, const char *key, const char *value) {
@@ -71,59 +94,56 @@ void record_put_uuid(struct record *record, const char *key, const struct sluice
     record_put(record, key, text);
 }
 
-int record_store(struct record *record, int directory, const char *name, bool replace) {
-    char unfinished[LAYOUT_NAME];
-    snprintf(unfinished, sizeof unfinished, "%s" LAYOUT_NEW_SUFFIX, name);
-    if (record->overflow) {
-        errno = E2BIG;
-        return -1;
-    }
+int32_t record_store(struct record *record, struct share_fs *fs, struct sluice_call *call,
+                     const char *path, bool replace) {
     char end[END_LINE + 1];
+    if (record->status != SLUICE_OK) {
+        return record->status;
+    }
     snprintf(end, sizeof end, "end=%08x\n", checksum(record->text, record->length));
     memcpy(record->text + record->length, end, END_LINE);
-    if (unlinkat(directory, unfinished, 0) != 0 && errno != ENOENT) {
-        return -1;
-    }
-    int fd = beneath_open(directory, unfinished, O_WRONLY | O_CREAT | O_EXCL, 0600);
-    if (fd < 0) {
-        return -1;
-    }
-    bool written = write_all(fd, record->text, record->length + END_LINE, 0) == 0 && fsync(fd) == 0;
-    close_quietly(&fd);
-    STEP(record_written);
-    if (!written || publish(directory, unfinished, directory, name, replace) != 0) {
-        int error = errno;
-        unlinkat(directory, unfinished, 0);
-        errno = error;
-        return -1;
-    }
+    int32_t status =
+        fs->ops->store(fs, call, path, record->text, record->length + END_LINE, replace);
     STEP(record_published);
-    return 0;
+    return status;
 }
 
-int record_load(struct record *record, int directory, const char *name, const char *kind) {
-    int fd = beneath_open(directory, name, O_RDONLY, 0);
-    if (fd < 0) {
-        return -1;
+/* OK with *ret_length bytes of the file in the record. */
+static int32_t load(struct record *record, struct share_fs *fs, struct sluice_call *call,
+                    const char *path, size_t *ret_length) {
+    int32_t status = SLUICE_LIMIT;
+    for (size_t room = FIRST_BYTES; status == SLUICE_LIMIT && room <= RECORD_MAX; room *= 8) {
+        if (!grow(record, room)) {
+            return record->status;
+        }
+        status = fs->ops->load(fs, call, path, record->text, room, ret_length);
     }
-    ssize_t n = pread(fd, record->text, sizeof record->text, 0);
-    close_quietly(&fd);
-    if (n < 0) {
-        return -1;
-    }
-    size_t length = (size_t)n;
-    char head[LAYOUT_NAME];
+    return status == SLUICE_LIMIT ? SLUICE_CORRUPT : status;
+}
+
+int32_t record_load(struct record *record, struct share_fs *fs, struct sluice_call *call,
+                    const char *path, const char *kind) {
     char end[END_LINE + 1];
-    snprintf(head, sizeof head, "%s 1\n", kind);
-    errno = EBADMSG;
-    if (length < strlen(head) + END_LINE || length == sizeof record->text ||
-        memcmp(record->text, head, strlen(head)) != 0 || memchr(record->text, 0, length) != NULL) {
-        return -1;
+    size_t length;
+    size_t kind_length = strlen(kind);
+    *record = (struct record){.status = SLUICE_OK};
+    int32_t status = load(record, fs, call, path, &length);
+    if (status != SLUICE_OK) {
+        return status;
+    }
+    if (length < kind_length + 3 + END_LINE || memcmp(record->text, kind, kind_length) != 0 ||
+        record->text[kind_length] != ' ' || memchr(record->text, 0, length) != NULL) {
+        return SLUICE_CORRUPT;
     }
     record->length = length - END_LINE;
-    record->overflow = false;
     snprintf(end, sizeof end, "end=%08x\n", checksum(record->text, record->length));
-    return memcmp(record->text + record->length, end, END_LINE) == 0 ? 0 : -1;
+    if (memcmp(record->text + record->length, end, END_LINE) != 0) {
+        return SLUICE_CORRUPT;
+    }
+    return record->text[kind_length + 1] == '0' + RECORD_FORMAT &&
+                   record->text[kind_length + 2] == '\n'
+               ? SLUICE_OK
+               : SLUICE_UNSUPPORTED;
 }
 
 static bool unescape(const char *from, const char *end, char *ret_value, size_t room) {

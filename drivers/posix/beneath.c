@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * layout.c: see layout.h.
+ * beneath.c: see beneath.h.
  */
-#include "layout.h"
+#include "beneath.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,73 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "step.h"
-
-void uuid_text(const struct sluice_uuid *uuid, char *ret_text) {
-    static const char digits[] = "0123456789abcdef";
-    char *to = ret_text;
-    for (size_t i = 0; i < sizeof uuid->bytes; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10) {
-            *to++ = '-';
-        }
-        *to++ = digits[uuid->bytes[i] >> 4];
-        *to++ = digits[uuid->bytes[i] & 15];
-    }
-    *to = '\0';
-}
-
-bool uuid_parse(const char *text, struct sluice_uuid *ret_uuid) {
-    struct sluice_uuid uuid = {{0}};
-    char again[UUID_TEXT];
-    size_t nibbles = 0;
-    if (strlen(text) != UUID_TEXT - 1) {
-        return false;
-    }
-    for (const char *at = text; *at != '\0'; at++) {
-        int value = *at >= '0' && *at <= '9'   ? *at - '0'
-                    : *at >= 'a' && *at <= 'f' ? *at - 'a' + 10
-                                               : -1;
-        if (value >= 0 && nibbles < 32) {
-            uuid.bytes[nibbles / 2] |= (uint8_t)(nibbles % 2 == 0 ? value << 4 : value);
-            nibbles++;
-        }
-    }
-    uuid_text(&uuid, again);
-    if (strcmp(again, text) != 0) {
-        return false;
-    }
-    *ret_uuid = uuid;
-    return true;
-}
-
-int uuid_compare(const struct sluice_uuid *a, const struct sluice_uuid *b) {
-    return memcmp(a->bytes, b->bytes, sizeof a->bytes);
-}
-
-bool uuid_is_zero(const struct sluice_uuid *uuid) {
-    static const struct sluice_uuid zero;
-    return uuid_compare(uuid, &zero) == 0;
-}
-
-void layout_volume(const struct sluice_uuid *volume, char *ret_path) {
-    char text[UUID_TEXT];
-    uuid_text(volume, text);
-    snprintf(ret_path, LAYOUT_PATH, LAYOUT_VOLUMES "/%s", text);
-}
-
-void layout_snapshot(const struct sluice_uuid *volume, const struct sluice_uuid *snapshot,
-                     char *ret_path) {
-    char volume_text[UUID_TEXT];
-    char text[UUID_TEXT];
-    uuid_text(volume, volume_text);
-    uuid_text(snapshot, text);
-    snprintf(ret_path, LAYOUT_PATH, LAYOUT_VOLUMES "/%s/" LAYOUT_SNAPSHOTS "/%s", volume_text,
-             text);
-}
-
-void layout_disk(uint64_t generation, char *ret_name) {
-    snprintf(ret_name, LAYOUT_NAME, LAYOUT_DISK_PREFIX "%llu.raw", (unsigned long long)generation);
-}
+#include "share/fs.h"
 
 /* What beneath_open does where the kernel has no openat2. */
 static int walk(int root, const char *path, int flags, mode_t mode) {
@@ -134,19 +68,21 @@ int beneath_open(int root, const char *path, int flags, mode_t mode) {
     return fd;
 }
 
-int directory_make(int parent, const char *name) {
-    int fd = beneath_open(parent, name, O_RDONLY | O_DIRECTORY, 0);
-    if (fd >= 0 || errno != ENOENT) {
-        return fd;
+int beneath_parent(int root, const char *path, const char **ret_name) {
+    const char *slash = strrchr(path, '/');
+    char parent[SHARE_PATH_MAX];
+    if (slash == NULL) {
+        *ret_name = path;
+        return openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     }
-    if (mkdirat(parent, name, 0700) != 0 && errno != EEXIST) {
+    if ((size_t)(slash - path) >= sizeof parent) {
+        errno = ENAMETOOLONG;
         return -1;
     }
-    STEP(directory_made);
-    if (fsync(parent) != 0) {
-        return -1;
-    }
-    return beneath_open(parent, name, O_RDONLY | O_DIRECTORY, 0);
+    memcpy(parent, path, (size_t)(slash - path));
+    parent[slash - path] = '\0';
+    *ret_name = slash + 1;
+    return beneath_open(root, parent, O_RDONLY | O_DIRECTORY, 0);
 }
 
 int publish(int from_directory, const char *from, int to_directory, const char *to, bool replace) {

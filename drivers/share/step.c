@@ -33,7 +33,7 @@ void step_pass(enum step step, const char *name) {
 }
 
 uint64_t step_slice_ns(void) {
-    const char *given = getenv("SLUICE_POSIX_SLICE_NS");
+    const char *given = getenv("SLUICE_SHARE_SLICE_NS");
     return given != NULL ? strtoull(given, NULL, 10) : STEP_SLICE_NS;
 }
 

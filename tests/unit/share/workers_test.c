@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "workers.h"
+#include "share/workers.h"
 
 #define TASKS 20000
 #define DEADLINE_S 20

@@ -9,8 +9,8 @@
  * nothing is queued. A task may complete its io, after which its owner may be asked to go:
  * workers_wait holds it until the worker has let go. Threads: any.
  */
-#ifndef POSIX_WORKERS_H
-#define POSIX_WORKERS_H
+#ifndef SHARE_WORKERS_H
+#define SHARE_WORKERS_H
 
 #include <pthread.h>
 #include <stdbool.h>
