@@ -404,7 +404,7 @@ int32_t image_resize(struct image *image, uint64_t size_bytes, struct image_erro
         return SLUICE_LIMIT;
     }
     if (size_bytes == image->size_bytes)
-        return SLUICE_OK;
+        return image_flush(image);
     return image->ops->resize(image, size_bytes, error);
 }
 

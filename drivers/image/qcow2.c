@@ -266,15 +266,13 @@ static bool is_dirty(const struct image *image) {
 int32_t qcow2_commit(struct image *image, bool stable) {
     struct qcow2 *q = qcow2_of(image);
     bool names = q->cache.dirty[TABLE_L2] > 0 || is_l1_dirty(q);
-    bool l1 = is_l1_dirty(q);
     int32_t status = qcow2_write_counts(q);
-    /* Counts and bytes, before anything names them. */
+    /* Counts and bytes, before anything names them. A new L2 table needs nothing more: as long as
+     * it is not there it names nothing, and it had nothing to name that was flushed. */
     if (status == SLUICE_OK && names && (stable || q->unstable))
         status = qcow2_file_flush(q);
     if (status == SLUICE_OK)
         status = qcow2_noted(q, table_cache_write(&q->cache, TABLE_L2));
-    if (status == SLUICE_OK && l1)
-        status = qcow2_file_flush(q);
     if (status == SLUICE_OK)
         status = write_l1(q);
     if (status == SLUICE_OK && stable)

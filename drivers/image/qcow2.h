@@ -19,8 +19,9 @@
  *   that what grows needs few of these flushes.
  * - What is no longer named stays counted until the tables that named it last are on stable storage
  *   without it (`freed`), so that nothing is used again too early.
- * - Whatever is counted lies within the file; bytes from `zero_from` on were never written and read
- *   as zeroes.
+ * - Whatever is counted lies within the file. Bytes from `zero_from` on were never written and read
+ *   as zeroes, and each cluster that is named begins before it: who writes where he has it mapped
+ *   does not change what is known of others.
  * - At the begin of a step at least a quarter of the cache is clean and `freed` has room for a step
  *   (qcow2_make_room); a step allocates, writes bytes, and only then names them.
  */

@@ -54,10 +54,12 @@ static int32_t make_table(struct qcow2 *q, uint32_t l1_index) {
     if (status != SLUICE_OK)
         return status;
     table_cache_forget(&q->cache, offset, q->image.cluster_bytes);
-    if (offset < q->zero_from)
+    if (offset < q->zero_from) {
+        q->unstable = true;
         status = qcow2_file_zero(q, offset, q->image.cluster_bytes);
-    else
+    } else {
         q->zero_from = offset + q->image.cluster_bytes; /* slices will be written */
+    }
     if (status != SLUICE_OK) {
         qcow2_free_now(q, offset >> q->cluster_bits, 1);
         return status;
@@ -110,12 +112,7 @@ static void free_entry(struct qcow2 *q, uint64_t entry) {
         uint64_t last = (offset + length - 1) >> q->cluster_bits;
         qcow2_free_later(q, first, last - first + 1);
     } else if ((entry & QCOW2_OFFSET_MASK) != 0) {
-        uint64_t cluster = (entry & QCOW2_OFFSET_MASK) >> q->cluster_bits;
-        qcow2_free_later(q, cluster, 1);
-        /* Who had it mapped may have written all of it. */
-        uint64_t end = (cluster + 1) << q->cluster_bits;
-        if (end > q->zero_from && end < QCOW2_FILE_MAX)
-            q->zero_from = end;
+        qcow2_free_later(q, (entry & QCOW2_OFFSET_MASK) >> q->cluster_bits, 1);
     }
 }
 

@@ -218,11 +218,68 @@ static void clusters_of_65536(void **state) {
     torture_all(65536, UINT64_C(1) << 20, 4);
 }
 
+static uint64_t load64(const uint8_t *at) {
+    uint64_t value = 0;
+    for (uint32_t i = 0; i < 8; i++)
+        value = value << 8 | at[i];
+    return value;
+}
+
+/* A file that outgrows its refcount table, which is made for the disk that there was at first. */
+static void counts_that_grow(void **state) {
+    (void)state;
+    enum { REFTABLE_OFFSET = 48, BIG = 20 << 20, CHUNK = 512 << 10 };
+    struct memory_file *memory = memory_file_create();
+    struct image_file *file = memory_file_open(memory);
+    struct image_error error = {""};
+    struct image_report report;
+    struct image *image;
+    struct image_create args = {
+        .format = IMAGE_FORMAT_QCOW2, .cluster_bytes = 512, .size_bytes = 1 << 20};
+    assert_int_equal(image_create(file, &args, &error), SLUICE_OK);
+    uint64_t table = load64(memory_file_bytes(memory) + REFTABLE_OFFSET);
+    assert_int_equal(image_open(file, IMAGE_FORMAT_QCOW2, 0, 0, &image, &error), SLUICE_OK);
+    assert_int_equal(image_resize(image, BIG, &error), SLUICE_OK);
+    memory_file_record(memory);
+    uint8_t *bytes = malloc(CHUNK);
+    assert_non_null(bytes);
+    for (uint64_t offset = 0; offset < BIG; offset += CHUNK) {
+        memset(bytes, (int)(offset / CHUNK) + 1, CHUNK);
+        assert_int_equal(image_write(image, offset, bytes, CHUNK), SLUICE_OK);
+        assert_int_equal(image_commit(image), SLUICE_OK);
+    }
+    assert_int_not_equal(load64(memory_file_bytes(memory) + REFTABLE_OFFSET), table);
+    assert_int_equal(image_check(image, false, &report, &error), SLUICE_OK);
+    assert_string_equal(report.first, "");
+    assert_int_equal(report.broken_clusters + report.leaked_clusters, 0);
+    for (uint64_t offset = 0; offset < BIG; offset += CHUNK) {
+        assert_int_equal(image_read(image, offset, bytes, CHUNK), SLUICE_OK);
+        assert_int_equal(bytes[0], offset / CHUNK + 1);
+        assert_memory_equal(bytes, bytes + 1, CHUNK - 1);
+    }
+    image_close(image);
+    for (size_t event = 0; event <= memory_file_events(memory); event += 6) {
+        struct memory_file *cut = event % 12 == 0 ? memory_file_cut(memory, event, 1)
+                                                  : memory_file_power_cut(memory, event, event);
+        assert_int_equal(image_open(memory_file_open(cut), IMAGE_FORMAT_QCOW2, IMAGE_OPEN_CHECK, 0,
+                                    &image, &error),
+                         SLUICE_OK);
+        assert_int_equal(image_check(image, false, &report, &error), SLUICE_OK);
+        if (report.broken_clusters > 0)
+            fail_msg("after %zu events: %s", event, report.first);
+        image_close(image);
+        memory_file_destroy(cut);
+    }
+    free(bytes);
+    memory_file_destroy(memory);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(clusters_of_512),
         cmocka_unit_test(clusters_of_4096),
         cmocka_unit_test(clusters_of_65536),
+        cmocka_unit_test(counts_that_grow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
