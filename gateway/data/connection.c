@@ -229,7 +229,8 @@ static enum received receive(struct connection *connection) {
     if (connection->tls != NULL && tls_ended(connection->tls))
         connection->hung_up = true;
     /* Less than there was room for: the socket is empty, and epoll will say when it is not. */
-    connection->readable = (size_t)got == direct + wanted || connection->hung_up;
+    connection->readable = (size_t)got == direct + wanted || connection->hung_up ||
+                           (connection->tls != NULL && tls_unread(connection->tls));
     size_t into_call = (size_t)got < direct ? (size_t)got : direct;
     if (call != NULL)
         call->filled += (uint32_t)into_call;

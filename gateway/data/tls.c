@@ -20,7 +20,9 @@
     "-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:-MAC-ALL:+AEAD:" \
     "-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1:"              \
     "-SIGN-RSA-SHA1:-SIGN-ECDSA-SHA1:%SERVER_PRECEDENCE"
-#define TRIES 8 /* of a call that was interrupted by something else than the socket */
+/* Of a call that comes back for another reason than the socket: what came was no data, but a new
+ * key or a warning. More of these in a row is no client, but somebody who wastes our time. */
+#define TRIES 8
 
 struct tls_identity {
     gnutls_certificate_credentials_t credentials;
@@ -33,6 +35,8 @@ struct tls {
     int fd;
     bool secured;
     bool ended;
+    bool dry;     /* the socket had nothing more */
+    bool unread;  /* the last read ended before the socket was empty */
     bool more;    /* another record follows at once */
     bool pending; /* a record is made and not yet sent */
     uint8_t peer[DATA_DIGEST_SIZE];
@@ -93,6 +97,7 @@ static ssize_t pull(gnutls_transport_ptr_t owner, void *to, size_t length) {
         do
             got = readv(tls->fd, &part, 1);
         while (got < 0 && errno == EINTR);
+        tls->dry = got < 0 && errno == EAGAIN;
         if (got <= 0) {
             gnutls_transport_set_errno(tls->session, errno);
             return got;
@@ -198,13 +203,14 @@ const uint8_t *tls_peer(const struct tls *tls) {
 
 /* Bytes; 0: nothing has come; ended is set at the end, good or bad. */
 static size_t read_one(struct tls *tls, void *to, size_t length) {
+    tls->dry = false;
     for (int i = 0; i < TRIES; i++) {
         ssize_t got = gnutls_record_recv(tls->session, to, length);
         if (got > 0)
             return (size_t)got;
-        if (got == GNUTLS_E_AGAIN)
+        if (got == GNUTLS_E_AGAIN && tls->dry)
             return 0;
-        if (got != GNUTLS_E_INTERRUPTED)
+        if (got != GNUTLS_E_AGAIN && got != GNUTLS_E_INTERRUPTED)
             break;
     }
     tls->ended = true;
@@ -213,9 +219,13 @@ static size_t read_one(struct tls *tls, void *to, size_t length) {
 
 ssize_t tls_read(struct tls *tls, const struct iovec *parts, int count) {
     size_t done = 0;
+    tls->unread = false;
     for (int i = 0; i < count; i++) {
         size_t of_part = 0;
         while (of_part < parts[i].iov_len) {
+            tls->unread = done >= TLS_READ_MAX;
+            if (tls->unread)
+                return (ssize_t)done;
             uint8_t *to = (uint8_t *)parts[i].iov_base + of_part;
             size_t got = tls->ended ? 0 : read_one(tls, to, parts[i].iov_len - of_part);
             if (got == 0 && done == 0 && !tls->ended)
@@ -227,6 +237,10 @@ ssize_t tls_read(struct tls *tls, const struct iovec *parts, int count) {
         }
     }
     return (ssize_t)done;
+}
+
+bool tls_unread(const struct tls *tls) {
+    return tls->unread;
 }
 
 bool tls_ended(const struct tls *tls) {

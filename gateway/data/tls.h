@@ -34,6 +34,7 @@
 #define TLS_RECORD 16384u       /* the most that the protocol has */
 #define TLS_INPUT 32768u        /* two records by one read */
 #define TLS_WRITE_MAX 262144u   /* of one tls_write: others wait while it encrypts */
+#define TLS_READ_MAX 262144u    /* of one tls_read, and a record: likewise */
 #define TLS_HANDSHAKE_MAX 32768 /* bytes of one message of it: a client's certificates */
 
 struct tls_identity;
@@ -59,8 +60,10 @@ enum tls_step tls_handshake(struct tls *tls);
 /* SHA-256 of the client's certificate, DATA_DIGEST_SIZE bytes. After TLS_DONE. */
 const uint8_t *tls_peer(const struct tls *tls);
 
-/* As readv(2). Less than there was room for: no more has come, or the end (tls_ended). */
+/* As readv(2). Less than there was room for: no more has come, or there is more to be read
+ * (tls_unread), or it was the end (tls_ended). */
 ssize_t tls_read(struct tls *tls, const struct iovec *parts, int count);
+bool tls_unread(const struct tls *tls);
 bool tls_ended(const struct tls *tls);
 /* As writev(2), up to TLS_WRITE_MAX bytes. After EAGAIN the same bytes have to come first again. */
 ssize_t tls_write(struct tls *tls, const struct iovec *parts, size_t count);

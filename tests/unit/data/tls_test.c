@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -34,6 +35,8 @@ struct peer { /* in a thread of its own: shakes hands, then sends back what it g
     const char *rules;
     int fd;
     size_t echoes; /* bytes */
+    sem_t *said;   /* posted when there is a new key and bytes under it; NULL: neither */
+    sem_t full;    /* before it begins to echo: the socket was full once */
     bool shook, echoed;
 };
 
@@ -44,11 +47,19 @@ static void *run_peer(void *argument) {
     peer->shook = tls_client_shake(&tls);
     peer->echoed = peer->shook;
     uint8_t *bytes = malloc(peer->echoes + 1);
-    if (peer->shook && peer->echoes > 0)
+    if (peer->shook && peer->said != NULL) {
+        memset(bytes, 'k', peer->echoes);
+        peer->echoed = gnutls_session_key_update(tls.session, GNUTLS_KU_PEER) == 0 &&
+                       tls_client_write(&tls, bytes, peer->echoes);
+        sem_post(peer->said);
+        peer->echoed = peer->echoed && tls_client_read(&tls, bytes, peer->echoes);
+    } else if (peer->shook && peer->echoes > 0) {
+        sem_wait(&peer->full);
         peer->echoed = tls_client_read(&tls, bytes, peer->echoes) &&
                        tls_client_write(&tls, bytes, peer->echoes);
-    else if (peer->shook)
+    } else if (peer->shook) {
         peer->echoed = tls_client_read(&tls, bytes, 1);
+    }
     free(bytes);
     if (peer->shook)
         gnutls_bye(tls.session, GNUTLS_SHUT_WR);
@@ -105,7 +116,8 @@ static size_t cut(uint8_t *bytes, size_t length, struct iovec *parts, size_t mos
     return count;
 }
 
-static void send_all(struct tls *tls, int fd, uint8_t *bytes, unsigned *ret_full) {
+/* The peer does not read before the socket was full. */
+static void send_all(struct tls *tls, int fd, uint8_t *bytes, sem_t *full) {
     size_t sent = 0;
     while (sent < BYTES) {
         struct iovec parts[12];
@@ -114,7 +126,7 @@ static void send_all(struct tls *tls, int fd, uint8_t *bytes, unsigned *ret_full
         ssize_t step = tls_write(tls, parts, count);
         if (step < 0) {
             assert_int_equal(errno, EAGAIN);
-            (*ret_full)++;
+            sem_post(full);
             wait_for(fd, POLLOUT);
         } else {
             assert_true(step > 0 && (size_t)step <= TLS_WRITE_MAX);
@@ -149,6 +161,7 @@ static void converse(const char *rules) {
     make_pair(pair);
     struct peer peer = {.own = &client, .rules = rules, .fd = pair[1], .echoes = BYTES};
     pthread_t thread;
+    assert_int_equal(sem_init(&peer.full, 0, 0), 0);
     assert_int_equal(pthread_create(&thread, NULL, run_peer, &peer), 0);
     struct tls *tls = tls_create(identity, pair[0]);
     tls_identity_release(identity); /* the connection has it still */
@@ -158,9 +171,7 @@ static void converse(const char *rules) {
     uint8_t *out = malloc(BYTES), *in = calloc(1, BYTES);
     for (uint32_t i = 0; i < BYTES; i++)
         out[i] = (uint8_t)(i * 31 + i / 4096);
-    unsigned full = 0;
-    send_all(tls, pair[0], out, &full);
-    assert_true(full > 10); /* else the hard part was not there */
+    send_all(tls, pair[0], out, &peer.full);
     receive_all(tls, pair[0], in);
     assert_memory_equal(in, out, BYTES);
     /* Its goodbye is an end, and stays one. */
@@ -173,6 +184,7 @@ static void converse(const char *rules) {
     assert_int_equal(tls_read(tls, &part, 1), 0);
     pthread_join(thread, NULL);
     assert_true(peer.shook && peer.echoed);
+    sem_destroy(&peer.full);
     tls_destroy(tls);
     close(pair[0]);
     close(pair[1]);
@@ -184,6 +196,36 @@ static void test_bytes(void **state) {
     (void)state;
     converse(NEW);
     converse(OLD);
+}
+
+/* All of it lies in the socket when it is read, so nothing will wake a reader who stops early. */
+static void test_key_update(void **state) {
+    (void)state;
+    int pair[2];
+    sem_t said;
+    uint8_t bytes[100];
+    struct iovec part = {.iov_base = bytes, .iov_len = sizeof bytes};
+    struct tls_identity *identity = identity_of(&server);
+    make_pair(pair);
+    assert_int_equal(sem_init(&said, 0, 0), 0);
+    struct peer peer = {
+        .own = &client, .rules = NEW, .fd = pair[1], .echoes = sizeof bytes, .said = &said};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, run_peer, &peer), 0);
+    struct tls *tls = tls_create(identity, pair[0]);
+    assert_int_equal(shake(tls, pair[0]), TLS_DONE);
+    sem_wait(&said);
+    assert_int_equal(tls_read(tls, &part, 1), sizeof bytes);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        assert_int_equal(bytes[i], 'k');
+    assert_int_equal(tls_write(tls, &part, 1), sizeof bytes);
+    pthread_join(thread, NULL);
+    assert_true(peer.echoed);
+    tls_destroy(tls);
+    tls_identity_release(identity);
+    sem_destroy(&said);
+    close(pair[0]);
+    close(pair[1]);
 }
 
 static void refuse(const struct certificate *own, const char *rules) {
@@ -253,9 +295,8 @@ int main(void) {
     certificate_make(&client, "client");
     certificate_make(&other, "other");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bytes),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_bytes),      cmocka_unit_test(test_key_update),
+        cmocka_unit_test(test_refused),    cmocka_unit_test(test_garbage),
         cmocka_unit_test(test_identities),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
