@@ -136,6 +136,39 @@ static void two_owners_are_left_alone(void **state) {
     memory_file_destroy(memory);
 }
 
+/* An L2 table that is counted twice has another owner: it is not written. */
+static void a_shared_table_is_not_written(void **state) {
+    (void)state;
+    struct memory_file *memory = make(8 * MIB, 0);
+    struct image_file *file = memory_file_open(memory);
+    struct image_error error = {""};
+    struct image *image;
+    assert_int_equal(image_open(file, 0, 0, 0, &image, &error), SLUICE_OK);
+    assert_int_equal(image_write(image, 0, "a", 1), SLUICE_OK);
+    assert_int_equal(image_flush(image), SLUICE_OK);
+    image_close(image);
+    const uint8_t *head = memory_file_bytes(memory);
+    uint64_t l1 = qcow2_load64(head + QCOW2_AT_L1_OFFSET);
+    uint64_t l2 = qcow2_load64(head + l1) & QCOW2_OFFSET_MASK;
+    uint64_t reftable = qcow2_load64(head + QCOW2_AT_REFTABLE_OFFSET);
+    uint64_t counts = qcow2_load64(head + reftable) + l2 / 65536 * 2;
+    uint8_t entry[8];
+    qcow2_store64(entry, l2);
+    assert_int_equal(file->ops->write(file, l1, entry, 8), SLUICE_OK);
+    /* The flag alone is missing: it is put back. */
+    assert_int_equal(image_open(file, 0, 0, 0, &image, &error), SLUICE_OK);
+    assert_int_equal(image_write(image, 65536, "b", 1), SLUICE_OK);
+    image_close(image);
+    assert_int_equal(file->ops->write(file, counts, "\0\2", 2), SLUICE_OK);
+    assert_int_equal(image_open(file, 0, 0, 0, &image, &error), SLUICE_OK);
+    assert_int_equal(image_write(image, 65536, "b", 1), SLUICE_CORRUPT);
+    uint8_t byte;
+    assert_int_equal(image_read(image, 0, &byte, 1), SLUICE_OK);
+    assert_int_equal(byte, 'a');
+    image_close(image);
+    memory_file_destroy(memory);
+}
+
 /* What a crash leaks is found and given back. */
 static void leaks_are_given_back(void **state) {
     (void)state;
@@ -272,9 +305,13 @@ static void chains_that_are_too_long(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(heads_that_make_no_sense),  cmocka_unit_test(what_is_marked_is_read_only),
-        cmocka_unit_test(two_owners_are_left_alone), cmocka_unit_test(leaks_are_given_back),
-        cmocka_unit_test(images_that_are_not_made),  cmocka_unit_test(the_largest_are_made),
+        cmocka_unit_test(heads_that_make_no_sense),
+        cmocka_unit_test(what_is_marked_is_read_only),
+        cmocka_unit_test(two_owners_are_left_alone),
+        cmocka_unit_test(leaks_are_given_back),
+        cmocka_unit_test(a_shared_table_is_not_written),
+        cmocka_unit_test(images_that_are_not_made),
+        cmocka_unit_test(the_largest_are_made),
         cmocka_unit_test(chains_that_are_too_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
