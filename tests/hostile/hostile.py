@@ -40,7 +40,7 @@ class Ends:
 
 
 class Stalls:
-    """It never ends; the pool is stalled and says so; only other volumes go on."""
+    """It never ends by itself; the pool is stalled and says so; only other volumes go on. Abandoned, it ends."""
 
 
 class Waits:
@@ -173,6 +173,20 @@ class Attack(threading.Thread):
         same(operation["state"], "running", "the operation")
         if not operation["waiting_for"]:
             raise AssertionError(f"it does not say what it waits for: {operation}")
+        self.stalled = operation["id"]
+
+    def abandoned(self):
+        """The operator's exit: the call is dropped, and the process that hangs in it replaced."""
+        pid = self.pool()["runner"]["pid"]
+        answer = self.client.ask("POST", f"/v1/operations/{self.stalled}/abandon", None, new_key())
+        same(answer.status, 202, f"abandon: {answer}")
+        until(lambda: self.operation(self.stalled)["state"] == "failed", END_S, "the abandoned operation ends")
+        if "gave up waiting" not in self.operation(self.stalled)["error_text"]:
+            raise AssertionError(f"it does not say who gave up: {self.operation(self.stalled)}")
+        until(lambda: self.pool()["health"] == "serving", END_S, "the pool serves again")
+        if self.pool()["runner"]["pid"] == pid:
+            raise AssertionError("the process that hangs is still there")
+        same(self.client.get(f"/v1/volumes/{self.name}:bad").status, 404, "the volume")
 
     def waits(self):
         number = self.asked(0).body["id"]
@@ -191,9 +205,9 @@ class Attack(threading.Thread):
         body = {"pool": self.name, "name": "bad", "size_bytes": SIZE}
         return self.client.ask("POST", "/v1/volumes", body, new_key(), min(seconds, 60))
 
-    def others(self):
+    def others(self, name="good"):
         """Other volumes of the same pool."""
-        body = {"pool": self.name, "name": "good", "size_bytes": SIZE}
+        body = {"pool": self.name, "name": name, "size_bytes": SIZE}
         answer = self.client.until_answered("POST", "/v1/volumes", body, new_key(), 30)
         same(answer.status, 201, f"another volume of the pool: {answer}")
 
@@ -212,6 +226,9 @@ class Attack(threading.Thread):
             same(made.status, 201, f"the pool: {made}")
             {Ends: self.ends, Stalls: self.stalls, Waits: self.waits, Passes: self.passes}[type(self.fate)]()
             self.others()
+            if isinstance(self.fate, Stalls):
+                self.abandoned()
+                self.others("better")
             self.forget()
         except Exception as trouble:  # told by the one who joins
             self.trouble = trouble

@@ -341,7 +341,8 @@ static void test_accounts_are_given_in_turn(void **state) {
     struct bench *bench = *state;
     bench_make_pool(bench, "p");
     bench_assert_has(bench, CORE_POOL, "p", "\"uid\":60000");
-    assert_int_equal(bench_do_to(bench, KIND_pool_delete, "p"), ERR_NONE);
+    struct pool_delete_params gone = {.target = "p"};
+    assert_int_equal(bench_do(bench, KIND_pool_delete, &gone), ERR_NONE);
     bench_make_pool(bench, "q");
     bench_assert_has(bench, CORE_POOL, "q", "\"uid\":60001");
     bench_stop(bench);
