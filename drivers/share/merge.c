@@ -15,6 +15,8 @@
 #define PULL_BYTES (UINT64_C(1) << 20)
 #define BACKGROUND_SLICE_NS UINT64_C(10000000)
 #define REST_FACTOR 4 /* maintenance works for a fifth of the time at most */
+#define GRACE_NS \
+    UINT64_C(200000000) /* who asks for a deletion works on it himself, while he asks */
 #define RETRY_NS UINT64_C(30000000000)
 
 uint64_t merge_now_ns(void) {
@@ -435,7 +437,7 @@ static void *maintain(void *argument) {
         if (!well) {
             merge_look_all(pool);
         }
-        well = work_off(pool);
+        well = !wait_for(&pool->merger, false, GRACE_NS) || work_off(pool);
     }
     return NULL;
 }

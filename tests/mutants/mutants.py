@@ -48,7 +48,7 @@ MUTANTS = [
     Mutant("a revert that was made is made again", "drivers/share/revert.c",
            "if (uuid_compare(&volume.meta.reverted, operation) != 0) {",
            "if (uuid_compare(&volume.meta.reverted, operation) != 2) {",
-           ["unit_driver_posix_control"]),
+           ["unit_driver_posix_chain"]),
     Mutant("commits are not synced", "gateway/catalog/catalog.c",
            "MDB_NOTLS | read_ahead_flag(directory)",
            "MDB_NOTLS | MDB_NOSYNC | read_ahead_flag(directory)",
