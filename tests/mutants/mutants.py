@@ -88,6 +88,15 @@ MUTANTS = [
            "if (died && ++call->deaths >= poison_deaths) {",
            "if (died && ++call->deaths >= poison_deaths + 1000) {",
            ["unit_runners_calls_test"]),
+    Mutant("two writes of the same bytes are sent at once", "gateway/data/volume.c",
+           "bool both = changes && call_changes(sent);",
+           "bool both = false;",
+           ["unit_data_replay_test"]),
+    Mutant("two kept writes of the same bytes are replayed at once", "gateway/data/replay.c",
+           "        if (touches_what_is_sent(volume, kept_entry(&volume->kept, volume->replay_next)))\n"
+           "            return REPLAY_WAITS;\n",
+           "        (void)touches_what_is_sent;\n",
+           ["unit_data_replay_test"]),
 ]
 
 

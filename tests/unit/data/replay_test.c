@@ -39,6 +39,14 @@
 #define VALUES 2048u
 #define PENDING UINT64_MAX
 
+/* The end of it all: threads run on that another test would meet. */
+#define WRONG(...)                \
+    do {                          \
+        print_error(__VA_ARGS__); \
+        print_error("\n");        \
+        _exit(1);                 \
+    } while (0)
+
 /* Values of a block are numbered from 0, which is what it has at the beginning. */
 struct value {
     uint64_t begun, ended; /* in time of the history; PENDING: not answered */
@@ -195,12 +203,11 @@ static void judge(struct history *history, uint32_t block) {
             const struct value *other = value_at(history, block, j);
             if (i != j && one->first_end < one->last_begin && one->first_end < other->last_begin &&
                 other->first_end < one->last_begin)
-                fail_msg("seed %llu: block %u was value %u from %llu to %llu, and value %u from "
-                         "%llu to %llu",
-                         (unsigned long long)history->seed, block, i,
-                         (unsigned long long)one->first_end, (unsigned long long)one->last_begin, j,
-                         (unsigned long long)other->last_begin,
-                         (unsigned long long)other->first_end);
+                WRONG("seed %llu: block %u was value %u from %llu to %llu, and value %u from "
+                      "%llu to %llu",
+                      (unsigned long long)history->seed, block, i,
+                      (unsigned long long)one->first_end, (unsigned long long)one->last_begin, j,
+                      (unsigned long long)other->last_begin, (unsigned long long)other->first_end);
         }
 }
 
@@ -209,15 +216,15 @@ static void on_read(struct history *history, const struct asked *asked) {
         uint32_t block = asked->first + i;
         const uint8_t *bytes = asked->payload + i * PLAY_BLOCK;
         if (memcmp(bytes, bytes + 8, PLAY_BLOCK - 8) != 0)
-            fail_msg("seed %llu: block %u is torn", (unsigned long long)history->seed, block);
+            WRONG("seed %llu: block %u is torn", (unsigned long long)history->seed, block);
         struct value *value = NULL;
         uint64_t word;
         memcpy(&word, bytes, sizeof word);
         uint64_t begun = permitted(history, block, word, asked->floor[i], &value);
         if (begun == PENDING)
-            fail_msg("seed %llu: block %u reads as value %llx, which was overwritten (floor %llu)",
-                     (unsigned long long)history->seed, block, (unsigned long long)word,
-                     (unsigned long long)asked->floor[i]);
+            WRONG("seed %llu: block %u reads as value %llx, which was overwritten (floor %llu)",
+                  (unsigned long long)history->seed, block, (unsigned long long)word,
+                  (unsigned long long)asked->floor[i]);
         raise(&history->seen[block], begun);
         if (value != NULL)
             took_part(value, asked->begun, ++history->time);
@@ -230,7 +237,7 @@ static void on_reply(struct history *history, uint32_t who) {
     assert_true(client_reply(&history->clients[who], find, &finder, &reply));
     struct asked *asked = &history->asked[who][reply.cookie];
     if (reply.error != 0)
-        fail_msg("seed %llu: error %u", (unsigned long long)history->seed, reply.error);
+        WRONG("seed %llu: error %u", (unsigned long long)history->seed, reply.error);
     if (asked->type == NBD_READ)
         on_read(history, asked);
     for (uint32_t i = 0; i < asked->count; i++)
@@ -320,8 +327,8 @@ static void run_schedule(struct play *play, uint64_t seed) {
                 next_runner(play, &history);
             }
         } else if (!wait_for(play, &history, steps > 0 ? 0 : 10000) && steps == 0) {
-            fail_msg("seed %llu: %u requests are not answered", (unsigned long long)seed,
-                     history.under_way);
+            WRONG("seed %llu: %u requests are not answered", (unsigned long long)seed,
+                  history.under_way);
         }
     }
     /* A last death after the last answer: what was acknowledged is there in the end. */
