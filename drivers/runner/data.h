@@ -86,7 +86,7 @@ struct watches *data_watches(struct data *data);
 /* Does a thread of its own make the turns? */
 bool data_has_thread(const struct data *data);
 /* One turn: takes and makes calls until there is nothing for a while, or `until_ns`
- * (clock_mono_ns) has come. true: there is more to do at once. false: the eventfd will tell. */
+ * (clock_mono_ns) has come. true: there is more to do at once. false: the descriptor will tell. */
 bool data_turn(struct data *data, uint64_t until_ns);
 /* complete() of the services. */
 void data_complete(struct data *data, struct sluice_io *io, int32_t status, uint64_t token);

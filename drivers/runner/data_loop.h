@@ -5,8 +5,8 @@
  *
  * In the model LOOP the loop also serves what the driver has watched.
  *
- * The loop watches the ring's eventfd; a turn ends after DATA_TURN_MS at the latest, and the next
- * one comes after the loop looked at everything else, so that the heartbeat is not late.
+ * The loop watches the ring's descriptor; a turn ends after DATA_TURN_MS at the latest, and the
+ * next one comes after the loop looked at everything else, so that the heartbeat is not late.
  *
  * Life cycle: data_loop_init, data_loop_serve, data_loop_watch with each ring, data_loop_close
  * before the loop's end. Threads: the loop's, but data_loop_wake from any.

@@ -329,7 +329,7 @@ static bool ring_attach(struct session *session, const int descriptors[DESCRIPTO
     /* The ring has it, and lives until a turn has taken over the next one. */
     return data_has_thread(session->data) ||
            data_loop_watch(&session->data_loop, session->data, serial, descriptors[1]) ||
-           err_set(err, ERR_NO_MEMORY, "the ring's eventfd cannot be watched");
+           err_set(err, ERR_NO_MEMORY, "the ring's descriptor cannot be watched");
 }
 
 static void answer_ring_attach(struct session *session, uint64_t call_id,

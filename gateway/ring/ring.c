@@ -7,11 +7,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -58,12 +58,19 @@ static bool make_memory(struct ring *ring, struct err *err) {
 }
 
 bool ring_create(struct ring *ret, struct err *err) {
-    struct ring ring = {.side = RING_DATA, .memory_fd = -1, .wake_runner = -1, .wake_data = -1};
+    struct ring ring = {
+        .side = RING_DATA, .memory_fd = -1, .wake_runner = -1, .wake_data = -1, .to_runner = -1};
     if (!make_memory(&ring, err))
         goto fail;
-    ring.wake_runner = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) {
+        err_errno(err, ERR_SYSTEM, errno, "making a ring's socket");
+        goto fail;
+    }
+    ring.to_runner = pair[0];
+    ring.wake_runner = pair[1];
     ring.wake_data = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (ring.wake_runner < 0 || ring.wake_data < 0) {
+    if (ring.wake_data < 0) {
         err_errno(err, ERR_SYSTEM, errno, "making a ring's eventfd");
         goto fail;
     }
@@ -102,7 +109,8 @@ bool ring_open(int memory_fd, int wake_runner, int wake_data, struct ring *ret, 
     struct ring ring = {.side = RING_RUNNER,
                         .memory_fd = memory_fd,
                         .wake_runner = wake_runner,
-                        .wake_data = wake_data};
+                        .wake_data = wake_data,
+                        .to_runner = -1};
     if (!is_sealed(memory_fd, err) || !map(&ring, err) || !is_ours(ring.shared, err)) {
         ring_release(&ring);
         return false;
@@ -126,6 +134,7 @@ void ring_release(struct ring *ring) {
     close_one(&ring->memory_fd);
     close_one(&ring->wake_runner);
     close_one(&ring->wake_data);
+    close_one(&ring->to_runner);
 }
 
 /* ---- what this side writes and what it reads ------------------------------------------------ */
@@ -226,15 +235,14 @@ void ring_complete(struct ring *ring, const struct ring_completion *completion) 
     ring->unpublished++;
 }
 
-/* The eventfd's description is shared, so the other side may have made it blocking and full; the
- * trusted side does not write without having asked whether there is room. */
+/* The runner could make an eventfd's shared description a blocking one and fill it, and there is no
+ * write to one that does not wait whatever its flags are. So the trusted side sends to a socket, of
+ * which the runner has another end: a send that shall not wait does not. */
 static void wake(const struct ring *ring) {
     uint64_t one = 1;
-    struct pollfd to_runner = {.fd = ring->wake_runner, .events = POLLOUT};
-    if (ring->side == RING_DATA && poll(&to_runner, 1, 0) != 1)
-        return;
-    ssize_t written =
-        write(ring->side == RING_DATA ? ring->wake_runner : ring->wake_data, &one, sizeof one);
+    ssize_t written = ring->side == RING_DATA
+                          ? send(ring->to_runner, &one, 1, MSG_DONTWAIT | MSG_NOSIGNAL)
+                          : write(ring->wake_data, &one, sizeof one);
     (void)written; /* full: then it is readable, and that is all that is wanted */
 }
 
@@ -344,13 +352,15 @@ void ring_awake_at_edge(struct ring *ring) {
     atomic_store_explicit(own_asleep(ring), 0, memory_order_relaxed);
 }
 
-/* RWF_NOWAIT, because the other side may have made the shared description a blocking one. */
+/* Neither waits: RWF_NOWAIT, because the other side may have made the shared description of the
+ * eventfd a blocking one. What is left in the socket wakes once more than it had to. */
 void ring_awake(struct ring *ring) {
-    uint64_t count;
-    struct iovec part = {.iov_base = &count, .iov_len = sizeof count};
+    uint64_t count[8];
+    struct iovec part = {.iov_base = count, .iov_len = sizeof count};
     ring_awake_at_edge(ring);
-    ssize_t taken = preadv2(ring->side == RING_DATA ? ring->wake_data : ring->wake_runner, &part, 1,
-                            -1, RWF_NOWAIT);
+    ssize_t taken = ring->side == RING_DATA
+                        ? preadv2(ring->wake_data, &part, 1, -1, RWF_NOWAIT)
+                        : recv(ring->wake_runner, count, sizeof count, MSG_DONTWAIT);
     (void)taken; /* nothing there: nobody had to write */
 }
 

@@ -2,7 +2,8 @@
  *
  * ring.h: data calls between sluice-data and a runner, through shared memory.
  *
- * One ring is one sealed memfd and two eventfds: descriptors one way (submissions, written by
+ * One ring is one sealed memfd, and to wake each other a socket (the runner) and an eventfd
+ * (sluice-data): descriptors one way (submissions, written by
  * sluice-data), descriptors the other (completions, written by the runner), and payload pages. Each
  * direction has one producer thread and one consumer thread. The memory is hostile ground for both
  * sides: the other one may write anything anywhere at any time. So a descriptor is copied, then
@@ -11,9 +12,8 @@
  * sluice-data from a map that only it sees.
  *
  * Sleep protocol, for both directions (docs/notes, memory ordering):
- *   consumer: sleep = 1; seq_cst fence; look at the ring again; nothing: wait for the eventfd
- *   producer: publish the tail (release); seq_cst fence; sleep was 1? exchange it to 0: write the
- *             eventfd
+ *   consumer: sleep = 1; seq_cst fence; look at the ring again; nothing: wait to be woken
+ *   producer: publish the tail (release); seq_cst fence; sleep was 1? exchange it to 0: wake it
  * Before it sleeps a consumer may look for up to `spin_ns` of the ring, yielding, unless the other
  * side was last seen on the same processor (and see patience.h). sluice-data says how long that is;
  * never more than RING_SPIN_NS.
@@ -116,8 +116,9 @@ struct ring {
     struct ring_shared *shared;
     enum ring_side side;
     int memory_fd;       /* sealed against growing, shrinking and further seals */
-    int wake_runner;     /* eventfd: written by sluice-data */
+    int wake_runner;     /* the runner's end of a socket: readable when it is to wake up */
     int wake_data;       /* eventfd: written by the runner */
+    int to_runner;       /* sluice-data's end; the runner has none */
     uint64_t spin_ns;    /* the most that a wait may be looked through; RING_SPIN_NS at first */
     _Atomic bool broken; /* set by either thread, never cleared */
     /* This side's own copies: what the other side says is never taken as a base. */
@@ -170,10 +171,10 @@ bool ring_submission_valid(const struct ring_submission *submission);
 /* Looks until there is something or the budget is spent; false: nothing came. Publishes the
  * processor, does not look at all when both sides are on one. budget_ns 0: one look. */
 bool ring_spin(struct ring *ring, uint64_t budget_ns);
-/* Announces sleep and looks once more. true: sleep by waiting for the eventfd, then ring_awake;
+/* Announces sleep and looks once more. true: sleep by waiting for the descriptor, then ring_awake;
  * false: there is something. */
 bool ring_asleep(struct ring *ring);
-void ring_awake(struct ring *ring); /* takes the eventfd's count back */
+void ring_awake(struct ring *ring); /* takes back what woke it */
 /* The same for who waits by EPOLLET: there each write is told once, and no count need be taken. */
 void ring_awake_at_edge(struct ring *ring);
 

@@ -19,6 +19,7 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -414,6 +415,41 @@ static void flags_and_ranges_are_checked(void **state) {
     assert_null(ring_payload(&of_data, 0, UINT64_MAX));
 }
 
+/* A runner that says it sleeps, never takes a wake-up, fills what it has and makes it blocking: the
+ * trusted side publishes and looks and is never kept. */
+static void a_runner_cannot_make_us_wait(void **state) {
+    (void)state;
+    static const int blocking = 0;
+    assert_return_code(fcntl(of_runner.wake_runner, F_SETFL, blocking), errno);
+    assert_return_code(fcntl(of_runner.wake_data, F_SETFL, blocking), errno);
+    uint64_t bytes[512] = {1};
+    while (send(of_runner.wake_runner, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
+        continue;
+    uint64_t most = UINT64_MAX - 1;
+    assert_int_equal(write(of_runner.wake_data, &most, sizeof most), sizeof most);
+    alarm(10); /* it ends the test */
+    for (uint32_t i = 0; i < SLEEPING_CALLS; i++) {
+        atomic_store(&of_runner.shared->runner.asleep, 1);
+        struct ring_submission call = {.verb = RING_FLUSH, .tag = i};
+        ring_submit(&of_data, &call);
+        ring_publish(&of_data);
+        assert_int_equal(atomic_load(&of_runner.shared->runner.asleep), 0); /* it was to be woken */
+        assert_true(ring_next_submission(&of_runner, &call));
+        struct ring_completion done = {.tag = i};
+        ring_complete(&of_runner, &done);
+        ring_publish(&of_runner);
+        assert_true(ring_next_completion(&of_data, &done));
+        ring_awake(&of_data);
+    }
+    ring_awake(&of_data); /* with nothing to take back */
+    alarm(0);
+    /* Where the runner hangs up, that ends nothing either. */
+    assert_return_code(shutdown(of_runner.wake_runner, SHUT_RDWR), errno);
+    atomic_store(&of_runner.shared->runner.asleep, 1);
+    ring_submit(&of_data, &(struct ring_submission){.verb = RING_FLUSH});
+    ring_publish(&of_data);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -430,6 +466,7 @@ int main(void) {
         TEST(lies_are_found),
         TEST(a_head_that_runs_ahead_is_a_lie),
         TEST(unsealed_memory_is_refused),
+        TEST(a_runner_cannot_make_us_wait),
         TEST(flags_and_ranges_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -243,7 +243,7 @@ static void a_scribbled_ring_harms_nobody(void **state) {
         for (size_t i = 0; i < words; i++)
             word[i] = (uint32_t)random();
         uint64_t one = 1;
-        assert_int_equal(write(client.ring.wake_runner, &one, sizeof one), sizeof one);
+        assert_int_equal(write(client.ring.to_runner, &one, sizeof one), sizeof one);
         ring_client_ping(&client);
         ring_client_attach(&client);
     }
