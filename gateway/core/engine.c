@@ -140,12 +140,12 @@ void op_event(struct op *op, struct catalog_txn *txn, const char *type, const ch
 
 /* ---- steps ---------------------------------------------------------------------------------- */
 
-void op_wait_for(struct op *op, const char *text) {
+static void wait_for(struct op *op, const char *text) {
     text_copy(op->state->waiting_text, sizeof op->state->waiting_text, text);
     op->state->waiting_for = op->state->waiting_text;
 }
 
-uint32_t op_retry_after_ms(struct op *op) {
+static uint32_t retry_after_ms(struct op *op) {
     struct op_state *state = op->state;
     uint32_t wait = 100u << (state->tries < 7 ? state->tries : 7);
     state->tries++;
@@ -168,6 +168,11 @@ static void on_turn(uv_timer_t *timer) {
 
 void op_next_turn(struct op *op, uint32_t after_ms) {
     uv_timer_start(&op->state->timer, on_turn, after_ms, 0);
+}
+
+void op_try_later(struct op *op, const char *why) {
+    wait_for(op, why);
+    op_next_turn(op, retry_after_ms(op));
 }
 
 static void on_late(uv_timer_t *timer) {
@@ -201,8 +206,7 @@ static void on_turned(void *arg, uint64_t revision, const struct err *err) {
         return;
     }
     if (err->code != ERR_NONE) {
-        op_wait_for(op, err->text);
-        op_next_turn(op, op_retry_after_ms(op));
+        op_try_later(op, err->text);
         return;
     }
     op->state->turned = true;
@@ -290,8 +294,7 @@ static void step_failed(struct op *op, const struct err *err) {
     if (op->state->cancelling && !op->state->undoing) {
         turn_cancelled(op);
     } else if (retry_worth(op, err)) {
-        op_wait_for(op, err->text);
-        op_next_turn(op, op_retry_after_ms(op));
+        op_try_later(op, err->text);
     } else {
         op_fail_with(op, err);
         op_turn(op);
@@ -391,7 +394,7 @@ void op_again(struct op *op, uint32_t after_ms, uint64_t done, uint64_t total,
     op->state->step_began_ms = clock_mono_ms();
     op->state->waiting_for = NULL;
     if (waiting_for != NULL)
-        op_wait_for(op, waiting_for);
+        wait_for(op, waiting_for);
     note_progress(op->state, done, total);
     if (op->state->cancelling && !op->state->undoing)
         after_ms = 0; /* it is turned round instead */

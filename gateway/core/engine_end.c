@@ -34,8 +34,7 @@ static void on_end_committed(void *arg, uint64_t revision, const struct err *err
         return;
     }
     if (err->code != ERR_NONE) {
-        op_wait_for(op, err->text);
-        op_next_turn(op, op_retry_after_ms(op));
+        op_try_later(op, err->text);
         return;
     }
     engine_count(op);
@@ -71,8 +70,7 @@ static bool last_change(struct op *op, struct catalog_txn *txn) {
     if (op->state->undoing ? op->row->undone(op, txn, &err) : op->row->finish(op, txn, &err))
         return true;
     if (op->state->undoing || err_advice(err.code) == ERR_ADVICE_RETRY) {
-        op_wait_for(op, err.text);
-        op_next_turn(op, op_retry_after_ms(op));
+        op_try_later(op, err.text);
     } else {
         op_fail_with(op, &err);
         op_turn(op);

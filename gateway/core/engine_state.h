@@ -91,9 +91,8 @@ void engine_begin(struct op *op);
 
 /* Goes on with whatever is due, in a later turn of the loop. */
 void op_next_turn(struct op *op, uint32_t after_ms);
-uint32_t op_retry_after_ms(struct op *op);
-/* Says what the operation waits for, for people. */
-void op_wait_for(struct op *op, const char *text);
+/* The same after a while that grows with each try; `why` is for people. */
+void op_try_later(struct op *op, const char *why);
 /* The first cause wins. */
 void op_fail_with(struct op *op, const struct err *err);
 /* From here on the steps are undone, once that is on disk. */
