@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <sys/random.h>
+#include <sys/types.h>
 
 struct identity fence_identity(const struct nfs_fs *fs, uint64_t epoch) {
     return (struct identity){.uid = fs->data_uid,
@@ -53,9 +54,9 @@ void fence_try(struct nfs_fs *fs, char ret_text[SLUICE_TEXT_MAX]) {
     uint32_t random = 0;
     struct handle handle;
     const char *why = "no file can be made in the export";
-    getrandom(&random, sizeof random, 0);
+    bool named = getrandom(&random, sizeof random, 0) == (ssize_t)sizeof random;
     snprintf(name, sizeof name, ".sluice-fence-%08x", random);
-    if (nfs3_create(&ask, &fs->root, name, &handle) == 0) {
+    if (named && nfs3_create(&ask, &fs->root, name, &handle) == 0) {
         why = try_with(fs, &handle);
         nfs3_remove(&ask, &fs->root, name);
     }

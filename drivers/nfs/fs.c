@@ -26,17 +26,24 @@ struct ask nfs_fs_ask(struct nfs_fs *fs) {
                         .patience_ms = CONTROL_PATIENCE_MS};
 }
 
+int32_t nfs_fs_say(struct nfs_fs *fs, struct sluice_call *call, int32_t status, const char *text) {
+    const struct sluice_services *services = fs->base.services;
+    return call != NULL ? services->fail(services, call, status, text) : status;
+}
+
 int32_t nfs_fs_fail(struct nfs_fs *fs, struct sluice_call *call, const struct ask *ask, int code,
                     const char *what, const char *path) {
     char text[SLUICE_TEXT_MAX];
     int32_t status = control_status(code);
-    if (code == 0 || call == NULL) {
+    /* What is not there, or is there already, is an answer; what it means the caller says. */
+    if (code == 0 || code == NFS3ERR_NOENT || code == NFS3ERR_EXIST || code == NFS3ERR_NOTEMPTY ||
+        call == NULL) {
         return status;
     }
     snprintf(text, sizeof text, "cannot %s %.100s%s%.80s:%.100s: %.180s", what, path,
              path[0] != '\0' ? " on " : "", fs->control.server.host, fs->control.server.path,
              control_reason(ask, code));
-    return fs->base.services->fail(fs->base.services, call, status, text);
+    return nfs_fs_say(fs, call, status, text);
 }
 
 /* ---- the root ------------------------------------------------------------------------------- */
@@ -110,8 +117,7 @@ static int32_t hand_out(struct nfs_fs *fs, struct sluice_call *call, const char 
                         struct image_file **ret_file) {
     struct nfs_file *file = file_create(fs, path, &spot->handle, &spot->attributes, as, patient);
     if (file == NULL) {
-        return fs->base.services->fail(fs->base.services, call, SLUICE_NO_MEMORY,
-                                       "no memory for an open file");
+        return nfs_fs_say(fs, call, SLUICE_NO_MEMORY, "no memory for an open file");
     }
     if (patient) {
         pthread_mutex_lock(&fs->lock);
@@ -194,14 +200,13 @@ static int32_t fs_let(struct share_fs *base, struct sluice_call *call, const cha
     uint32_t mode, gid;
     if (is_fenced(fs, path, NULL)) { /* it has its epoch's group, and nobody beside it */
         return count == 0 ? SLUICE_OK
-                          : base->services->fail(base->services, call, SLUICE_BUSY,
-                                                 "the volume is open for data calls");
+                          : nfs_fs_say(fs, call, SLUICE_BUSY, "the volume is open for data calls");
     }
     int code = path_find(fs, &ask, path, &spot);
     if (code == 0) {
         if (!bits_of(fs, spot.attributes.type == NF3DIR, rights, count, &mode, &gid)) {
-            return base->services->fail(
-                base->services, call, SLUICE_UNSUPPORTED,
+            return nfs_fs_say(
+                fs, call, SLUICE_UNSUPPORTED,
                 "NFS gives a file to one group: several hosts that write need a common gid");
         }
         code = nfs_fs_set_access(&ask, &spot.handle, mode, gid);
@@ -241,8 +246,7 @@ static int32_t mount_first(struct nfs_fs *fs, struct sluice_call *call) {
                   "there is such an export (showmount -e), who its clients are, and whether it "
                   "wants ports below 1024",
             fs->control.server.host, fs->control.server.path);
-        return fs->base.services->fail(
-            fs->base.services, call, code == NFS3ERR_NOENT ? SLUICE_VANISHED : SLUICE_ACCESS, text);
+        return nfs_fs_say(fs, call, code == NFS3ERR_NOENT ? SLUICE_VANISHED : SLUICE_ACCESS, text);
     }
     if (code == 0) {
         what = "ask for the limits of";
@@ -255,7 +259,7 @@ int32_t nfs_fs_open(struct nfs_fs *fs, struct sluice_call *call) {
     char text[SLUICE_TEXT_MAX];
     fs->base.ops = &fs_ops;
     if (!server_resolve(&fs->control.server, text)) {
-        return fs->base.services->fail(fs->base.services, call, SLUICE_UNREACHABLE, text);
+        return nfs_fs_say(fs, call, SLUICE_UNREACHABLE, text);
     }
     pthread_mutex_init(&fs->lock, NULL);
     health_init(&fs->health, fs->base.services);

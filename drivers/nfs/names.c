@@ -23,8 +23,7 @@ int32_t fs_load(struct share_fs *base, struct sluice_call *call, const char *pat
     bool end = false;
     int code = path_find_file(fs, &ask, path, &spot);
     if (code == 0 && spot.attributes.size > room) {
-        return fs->base.services->fail(fs->base.services, call, SLUICE_LIMIT,
-                                       "a record is longer than any of ours");
+        return SLUICE_LIMIT; /* the caller has more room, or says what is wrong */
     }
     while (code == 0 && !end && done < spot.attributes.size) {
         uint32_t taken = 0;

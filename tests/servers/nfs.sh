@@ -131,9 +131,12 @@ start() {
 }
 
 crash() {
+    local pids
     alive ganesha || die "not running"
-    kill -KILL "$(cat "$STATE/ganesha.pid")"
-    stop_bg ganesha # the rpcbind that it leaves
+    pids=$(members ganesha) # rpcbind too
+    # shellcheck disable=SC2086 # each is a word
+    kill -KILL $pids 2>/dev/null
+    stop_bg ganesha
 }
 
 show() {
