@@ -7,6 +7,8 @@
 #include "state.h"
 #include "step.h"
 
+#define FLATTEN_LOOK_MS 100 /* a chain is flattened in slices of half of it */
+
 /* What the image takes by itself; UINT64_MAX: not known. */
 static void tell(struct share_pool *pool, const struct sluice_uuid *volume,
                  const struct snapshot_meta *snapshot, struct sluice_snapshot *ret) {
@@ -131,6 +133,7 @@ int32_t share_snapshot_create(void *argument, struct sluice_call *call,
         status = create_locked(pool, call, volume, snapshot, name, ret);
         index_unlock(&pool->index, &locks);
     }
+    ret->retry_after_ms = status == SLUICE_PENDING ? FLATTEN_LOOK_MS : 0;
     return status;
 }
 
