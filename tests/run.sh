@@ -38,21 +38,21 @@ flow            90  dev    script:flow
 http            20  dev    script:http
 hostile         60  dev    script:hostile
 conform         50  dev    script:conform
-nfs             90  dev    script:nfs
+nfs            120  dev    script:nfs
 replay          90  dev    script:replay
 guest           40  dev    script:guest
 torture         90  dev    script:torture
-mutants        100  dev    script:mutants
+mutants         90  dev    script:mutants
 build-release   60  release build
 release         50  release ctest:unit
 build-clang     50  clang  build
 clang           80  clang  ctest:unit ctest:abi
 build-asan      50  asan   build
-asan           130  asan   ctest:unit ctest:abi script:flow
+asan           120  asan   ctest:unit ctest:abi script:flow
 build-tsan      50  tsan   build
 tsan           100  tsan   ctest:unit
 build-fuzz      40  fuzz   build
-fuzz            50  fuzz   script:fuzz
+fuzz            40  fuzz   script:fuzz
 ROWS
 }
 

@@ -64,14 +64,11 @@ pool p /export "$PROXY_PORT" || die "a pool on NFS" "$SAID"
 s host create h --identity uid=0 --identity "gid=$HOST_GID" || die "a host" "$SAID"
 EXPORT=$SERVER/export
 
-attach() { # VOLUME: ATTACHMENT, URI, NBD_SOCKET
+attach() { # VOLUME: ATTACHMENT, URI
     s volume attach "$1" h --protocol nbd || { not_ok "$1 is attached" "$SAID"; return 1; }
-    ATTACHMENT=$(get .id) URI=$(get .connection.uri) NBD_SOCKET=$(get .connection.path)
+    ATTACHMENT=$(get .id) URI=$(get .connection.uri)
 }
 detach() { s attachment delete "$ATTACHMENT"; }
-image_of() { # VOLUME-ID: its newest image
-    find "$EXPORT/volumes/$1" -name 'g*.qcow2' -o -name 'g*.raw' | sort | tail -n 1
-}
 # What is only leaked (status 3) is space that a death has cost, not bytes.
 qemu_likes() { # NAME
     local image status bad=
@@ -88,7 +85,6 @@ writes() { qemu-io -f raw -c "write -P $2 ${3:-0 1M}" -c flush "$1" >/dev/null 2
 # ---- life -----------------------------------------------------------------------------------
 
 s volume create disk --pool p --size 64M || die "a volume" "$SAID"
-DISK=$(get .id)
 attach p:disk
 check "by NBD it is written" writes "$URI" 0x11
 check "and read" expect "$URI" 0x11
