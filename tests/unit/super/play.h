@@ -185,8 +185,8 @@ static inline void play_begin(struct play *play) {
     snprintf(super, sizeof super, "%s/../bin/sluice-super", self);
     play->super = fork();
     if (play->super == 0) {
-        execl(super, "sluice-super", "--sluiced", play->program, "--runner", play->program, "--",
-              "play-sluiced", name, (char *)NULL);
+        execl(super, "sluice-super", "--sluiced", play->program, "--runner", play->program,
+              "--data", play->program, "--", "play-sluiced", name, (char *)NULL);
         _exit(9);
     }
     play_accept(play);
