@@ -106,14 +106,23 @@ worked() {
 }
 serves() { pool_is "$1" serving; }
 
+# Has the work got on since the last time? sluice-data tells how far it is once a second.
+MOVED=0
+moved_or_over() {
+    local now
+    now=$(curl -s --unix-socket "$SOCKET" http://localhost/metrics | sed -n 's/^sluice_data_calls_total //p')
+    if gone "$WORKER"; then return 0; fi
+    [ "${now:-0}" -gt $((MOVED + 100)) ] && MOVED=$now
+}
+
 if command -v fio >/dev/null; then
-    pause=$(awk "BEGIN { print $WORK_S / ($KILLS + 1) }")
     for pool in p r; do
         attach "$pool:disk"
         work "$URI"
         died=0
         for ((i = 0; i < KILLS; i++)); do
-            sleep "$pause"
+            wait_until 10 moved_or_over
+            ! gone "$WORKER" || break
             pid=$(pool_pid "$pool")
             [ "$pool" = r ] || [ "$pid" -eq 0 ] || { kill -s KILL "$pid" && died=$((died + 1)); }
             [ "$pool" = p ] || { daemon_kill && died=$((died + 1)); }
@@ -125,7 +134,7 @@ if command -v fio >/dev/null; then
     done
     attach p:disk
     work "$URI"
-    sleep "$pause"
+    wait_until 10 moved_or_over
     daemon=$(daemon_pid)
     daemon_kill
     wait_until 20 gateway_ready
