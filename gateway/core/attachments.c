@@ -201,6 +201,34 @@ static const char *make_note(struct arena *arena, const struct attachment_ways *
                         over_tls, tail);
 }
 
+/* As a value in a URI's query (RFC 3986, 2.1 and 3.4): all but what is never special becomes %XX. A
+ * folder may have any name. */
+static const char *escape_path(struct arena *arena, const char *path) {
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/";
+    static const char digits[] = "0123456789ABCDEF";
+    char *to = arena_alloc(arena, 3 * strlen(path) + 1);
+    if (to == NULL)
+        return NULL;
+    char *at = to;
+    for (; *path != '\0'; path++) {
+        if (strchr(plain, *path) != NULL) {
+            *at++ = *path;
+            continue;
+        }
+        *at++ = '%';
+        *at++ = digits[(unsigned char)*path >> 4];
+        *at++ = digits[(unsigned char)*path & 15];
+    }
+    *at = '\0';
+    return to;
+}
+
+static const char *unix_uri(struct arena *arena, const char *path) {
+    const char *escaped = escape_path(arena, path);
+    return escaped != NULL ? arena_printf(arena, "nbd+unix:///?socket=%s", escaped) : NULL;
+}
+
 /* Pairs are in the order of their names. `uri` is the nearest way, `tls_uri` the one over TLS. */
 static bool keep_connection(struct op *op, const struct exports_added *added,
                             const struct attachment_ways *ways) {
@@ -221,8 +249,7 @@ static bool keep_connection(struct op *op, const struct exports_added *added,
         "size_bytes", arena_printf(arena, "%llu", (unsigned long long)added->size_bytes)};
     if (added->address != NULL)
         pairs[all.count++] = (struct text_pair){"tls_uri", tls_uri};
-    uri =
-        added->path == NULL ? tls_uri : arena_printf(arena, "nbd+unix:///?socket=%s", added->path);
+    uri = added->path == NULL ? tls_uri : unix_uri(arena, added->path);
     pairs[all.count++] = (struct text_pair){"uri", uri};
     for (uint32_t i = 0; i < all.count; i++)
         if (pairs[i].value == NULL)

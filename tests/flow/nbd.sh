@@ -159,6 +159,16 @@ s attachment delete "$ATTACHMENT"
 gateway_stop
 is "stopped, no socket stays" 0 "$(find "$GATEWAY/run/nbd" -name '*.sock' | wc -l)"
 
+# A folder may have any name: the URI says it in the way of URIs.
+gateway_start --nbd-dir "$GATEWAY/n b+d%20&x=#?ä"
+wait_until 10 serves p
+attach p:disk
+has "a path with special characters is escaped" "n%20b%2Bd%2520%26x%3D%23%3F%C3%A4/" "$URI"
+is "and clients find it" 67108864 "$(client nbdinfo --size "$URI" 2>&1)"
+check "qemu too" client qemu-io -r -f raw -c 'read 0 4k' "$URI"
+s attachment delete "$ATTACHMENT"
+gateway_stop
+
 # A folder whose name is too long for a socket costs the service, not the gateway.
 gateway_start --nbd-dir "$GATEWAY/$(printf '%070d' 0)"
 wait_until 10 serves p
