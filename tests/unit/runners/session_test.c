@@ -111,7 +111,7 @@ static void who_is_doubted_and_stopped_is_killed(void **state) {
     /* As it is said again and again: the signal may take a moment to arrive. */
     UNTIL(&world, (runner_doubt(world.runner, 100), world_status(&world).deaths == 1));
     UNTIL(&world, world_state(&world) == RUNNER_SERVING);
-    assert_in_range(clock_mono_ms() - begun_ms, 0, 2000); /* of a minute */
+    assert_in_range(clock_mono_ms() - begun_ms, 0, 20000); /* of a minute */
     assert_non_null(strstr(world.cause.text, "stopped by a signal"));
     assert_false(world_status(&world).stalled);
     world_end(&world);
