@@ -31,7 +31,7 @@ OVERTIME=2       # a group that takes so many times its budget is ended and has 
 table() {
     cat <<'ROWS'
 build-dev       60  dev    build
-lint            20  -      script:lint
+lint            30  -      script:lint
 unit           110  dev    ctest:unit ctest:long
 abi             20  dev    ctest:abi script:abi
 flow            90  dev    script:flow
@@ -42,7 +42,7 @@ nfs            120  dev    script:nfs
 replay          90  dev    script:replay
 guest           40  dev    script:guest
 torture         90  dev    script:torture
-mutants         90  dev    script:mutants
+mutants         80  dev    script:mutants
 build-release   60  release build
 release         50  release ctest:unit
 build-clang     50  clang  build
