@@ -36,8 +36,8 @@ set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 KERNEL_PACKAGE=linux-image-cloud-amd64 # without drivers of real hardware: a fifth of the size
-MODULES="virtio_pci virtio_net virtio_blk nbd ext4"
-GUEST_PROGRAMS="mke2fs nbd-client"
+MODULES="virtio_pci virtio_net virtio_blk nbd ext4 nfsv3"
+GUEST_PROGRAMS="mke2fs nbd-client setpriv"
 MEMORY_MIB=384
 NOT_HERE=77
 
@@ -112,7 +112,8 @@ copy_programs() {
 }
 
 build() {
-    [ ! -s "$STATE/initramfs" ] || [ ! -s "$STATE/vmlinuz" ] || return 0
+    local made_of="$MODULES; $GUEST_PROGRAMS"
+    [ ! -s "$STATE/initramfs" ] || [ ! -s "$STATE/vmlinuz" ] || [ "$(cat "$STATE/made-of" 2>/dev/null)" != "$made_of" ] || return 0
     wants qemu-system-x86_64 qemu-system-x86
     wants busybox busybox-static
     wants cpio cpio
@@ -131,6 +132,7 @@ build() {
     (cd "$STATE/root" && find . | cpio -o -H newc --quiet | gzip -1) >"$STATE/initramfs.new" || die "no initramfs"
     cp "$STATE/kernel/boot/vmlinuz-$VERSION" "$STATE/vmlinuz"
     mv "$STATE/initramfs.new" "$STATE/initramfs"
+    echo "$made_of" >"$STATE/made-of"
     rm -rf "$STATE/kernel" "$STATE/root" "$STATE"/*.deb
 }
 
