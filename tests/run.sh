@@ -34,13 +34,13 @@ build-dev       60  dev    build
 lint            30  -      script:lint
 unit           110  dev    ctest:unit ctest:long
 abi             20  dev    ctest:abi script:abi
-flow            90  dev    script:flow
+flow            80  dev    script:flow
 http            20  dev    script:http
-hostile         60  dev    script:hostile
+hostile         50  dev    script:hostile
 conform         50  dev    script:conform
 nfs            120  dev    script:nfs
 replay          90  dev    script:replay
-guest           40  dev    script:guest
+guest           60  dev    script:guest
 torture         90  dev    script:torture
 mutants         80  dev    script:mutants
 build-release   60  release build
