@@ -130,7 +130,7 @@ static int32_t move_in(struct share_pool *pool, struct sluice_call *call,
     return status;
 }
 
-/* It is a volume: what is left to say so. Nothing of it has to succeed. */
+/* It is a volume: what is left to say so. The record says `moving` until its manifest is there. */
 static int32_t settle_in(struct share_pool *pool, struct sluice_call *call,
                          struct volume_meta *meta) {
     struct manifest manifest = {
@@ -140,15 +140,19 @@ static int32_t settle_in(struct share_pool *pool, struct sluice_call *call,
         .size_bytes = meta->size_bytes,
     };
     memcpy(manifest.name, meta->name, sizeof manifest.name);
-    manifest_store(pool->fs, NULL, &manifest);
+    int32_t status = manifest_store(pool->fs, call, &manifest);
     pthread_mutex_lock(&pool->index.lock);
     struct index_volume *volume = index_get(&pool->index, &meta->id);
-    bool entered = volume != NULL && index_add(volume, meta->active, meta->format, NULL) != NULL;
+    bool entered = index_image(&pool->index, &meta->id, meta->active) != NULL ||
+                   (volume != NULL && index_add(volume, meta->active, meta->format, NULL) != NULL);
     pthread_mutex_unlock(&pool->index.lock);
     volume_follow(pool, meta);
+    if (status != SLUICE_OK) {
+        return share_fail(pool, call, status, "cannot write a manifest");
+    }
     meta->moving = false;
-    volume_store(pool, NULL, meta);
-    return entered ? SLUICE_OK
+    status = volume_store(pool, call, meta);
+    return entered ? status
                    : share_fail(pool, call, SLUICE_NO_MEMORY, "no memory for another image");
 }
 
@@ -192,12 +196,16 @@ static int32_t adopt_locked(struct share_pool *pool, struct sluice_call *call,
                             struct volume *ret_volume) {
     int32_t status = volume_load(pool, NULL, id, ret_volume);
     if (status == SLUICE_OK) {
-        if (strcmp(ret_volume->meta.adopted, reference) == 0 &&
-            strcmp(ret_volume->meta.name, name) == 0) {
-            return SLUICE_OK;
+        if (strcmp(ret_volume->meta.adopted, reference) != 0 ||
+            strcmp(ret_volume->meta.name, name) != 0) {
+            status = share_fail(pool, call, SLUICE_EXISTS, "the volume exists and is another one");
+        } else if (ret_volume->meta.moving) {
+            status = settle_in(pool, call, &ret_volume->meta);
         }
-        volume_release(ret_volume);
-        return share_fail(pool, call, SLUICE_EXISTS, "the volume exists and is another one");
+        if (status != SLUICE_OK) {
+            volume_release(ret_volume);
+        }
+        return status;
     }
     if (status != SLUICE_NOT_FOUND) {
         return volume_load(pool, call, id, ret_volume); /* again, to say why */
@@ -281,11 +289,7 @@ static int32_t unmanage_locked(struct share_pool *pool, struct sluice_call *call
     if (status == SLUICE_OK) {
         status = move_out(pool, call, meta, reference);
     }
-    if (status != SLUICE_OK) {
-        return status;
-    }
-    pool_unreserve(pool, meta->size_bytes);
-    return volume_sweep(pool, call, &meta->id);
+    return status == SLUICE_OK ? volume_sweep(pool, call, &meta->id) : status;
 }
 
 /* Were it a volume it would have been moved out already, perhaps just before a crash. */

@@ -178,11 +178,7 @@ static int32_t discard(struct share_pool *pool, struct sluice_call *call,
     if (status != SLUICE_OK && status != SLUICE_NOT_FOUND) {
         return share_fail(pool, call, status, "cannot remove the volume's damaged record");
     }
-    pthread_mutex_lock(&pool->index.lock);
-    const struct index_volume *volume = index_find(&pool->index, id);
-    uint64_t size = volume != NULL ? volume->size_bytes : 0;
-    pthread_mutex_unlock(&pool->index.lock);
-    pool_unreserve(pool, size);
+    pool_unreserve(pool, volume_size_known(pool, id));
     volume_activate(pool, id, 0);
     return SLUICE_NOT_FOUND;
 }

@@ -115,6 +115,9 @@ int32_t volume_sweep(struct share_pool *pool, struct sluice_call *call,
 int32_t volume_check_unused(struct share_pool *pool, struct sluice_call *call,
                             const struct sluice_uuid *id);
 
+/* The size that it counts with among what is provisioned; 0: it is not there. */
+uint64_t volume_size_known(struct share_pool *pool, const struct sluice_uuid *id);
+
 /* What there is of it cannot be understood. */
 bool volume_is_damaged(struct share_pool *pool, const struct sluice_uuid *id);
 

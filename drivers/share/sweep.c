@@ -114,7 +114,11 @@ static int32_t settle_move(struct share_pool *pool, struct sluice_call *call,
     }
     meta->active = 0;
     meta->moving = false;
-    return volume_store(pool, call, meta);
+    status = volume_store(pool, call, meta);
+    if (status == SLUICE_OK) {
+        pool_unreserve(pool, volume_size_known(pool, &meta->id)); /* 0: it never was a volume */
+    }
+    return status;
 }
 
 int32_t volume_sweep(struct share_pool *pool, struct sluice_call *call,

@@ -67,6 +67,14 @@ int32_t volume_load(struct share_pool *pool, struct sluice_call *call, const str
     return SLUICE_OK;
 }
 
+uint64_t volume_size_known(struct share_pool *pool, const struct sluice_uuid *id) {
+    pthread_mutex_lock(&pool->index.lock);
+    const struct index_volume *volume = index_find(&pool->index, id);
+    uint64_t size = volume != NULL ? volume->size_bytes : 0;
+    pthread_mutex_unlock(&pool->index.lock);
+    return size;
+}
+
 bool volume_is_damaged(struct share_pool *pool, const struct sluice_uuid *id) {
     pthread_mutex_lock(&pool->index.lock);
     const struct index_volume *volume = index_find(&pool->index, id);
@@ -394,6 +402,12 @@ int32_t volume_freeze(struct share_pool *pool, struct sluice_call *call, struct 
     int32_t status = volume_check_depth(pool, call, &meta->id, meta->active);
     if (status == SLUICE_OK) {
         status = volume_settle_size(pool, call, meta);
+    }
+    if (status == SLUICE_OK && meta->moving) { /* adopted, and a crash came before its manifest */
+        const struct overlay whole = {
+            .generation = meta->active, .format = meta->format, .size_bytes = meta->size_bytes};
+        status = write_manifest(pool, call, meta, &whole);
+        meta->moving = false;
     }
     if (status == SLUICE_OK) {
         status = volume_prepare(pool, call, meta, &overlay);
