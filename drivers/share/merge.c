@@ -73,14 +73,13 @@ void merge_look_all(struct share_pool *pool) {
     merger_wake(&pool->merger);
 }
 
-/* A host opens something above the image by itself; under the index's mutex. */
-static bool is_opened_by_hosts(const struct index_image *image) {
+bool merge_is_blocked(const struct index_image *image) {
     if (image->volume->grants > 0) {
         return true;
     }
     for (const struct index_image *child = image->first_child; child != NULL;
          child = child->next_child) {
-        if (is_opened_by_hosts(child)) { /* a chain is at most chain_max long */
+        if (merge_is_blocked(child)) { /* a chain is at most chain_max long */
             return true;
         }
     }
@@ -211,7 +210,7 @@ static int32_t merge(struct share_pool *pool, struct sluice_call *call,
     struct chain_link parent;
     pthread_mutex_lock(&pool->index.lock);
     struct index_image *image = index_image(&pool->index, &link->volume, link->generation);
-    bool can = image != NULL && is_mergeable(image) && !is_opened_by_hosts(image->first_child);
+    bool can = image != NULL && is_mergeable(image) && !merge_is_blocked(image->first_child);
     bool has_parent = can && image->parent != NULL;
     struct pull pull = {.depth = 1, .from = link};
     if (can) {
@@ -286,7 +285,7 @@ static uint64_t find_bottom(struct share_pool *pool, const struct chain_link *to
              above < pool->settings.chain_max / 2 && image->parent->parent != NULL; above++) {
             image = image->parent;
         }
-        if (!is_opened_by_hosts(image)) {
+        if (!merge_is_blocked(image)) {
             *ret_volume = image->volume->id;
             generation = image->generation;
         }

@@ -46,6 +46,9 @@ void merger_wake(struct merger *merger);
 
 /* Under the index's mutex: whether the image is to be removed, merged or flattened. */
 bool merge_is_due(const struct share_pool *pool, const struct index_image *image);
+/* Under the index's mutex: a host opens something above the image by itself, so nothing below that
+ * is changed. */
+bool merge_is_blocked(const struct index_image *image);
 /* Puts what has become due on the list, of an image and those below it, or of all. */
 void merge_look_all(struct share_pool *pool);
 void merge_look(struct share_pool *pool, const struct sluice_uuid *volume, uint64_t generation);

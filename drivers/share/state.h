@@ -93,7 +93,8 @@ void volume_take_back(struct share_pool *pool, const struct volume_meta *before,
 /* The index learns what the record says. */
 void volume_follow(struct share_pool *pool, const struct volume_meta *meta);
 
-/* LIMIT: nothing more fits onto the image. */
+/* Nothing more fits onto the image: PENDING while its chain is being flattened, LIMIT where it
+ * cannot be. */
 int32_t volume_check_depth(struct share_pool *pool, struct sluice_call *call,
                            const struct sluice_uuid *volume, uint64_t generation);
 

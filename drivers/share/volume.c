@@ -344,7 +344,7 @@ int32_t volume_check_depth(struct share_pool *pool, struct sluice_call *call,
     pthread_mutex_lock(&pool->index.lock);
     const struct index_image *image = index_image(&pool->index, volume, generation);
     uint32_t depth = index_depth(image);
-    bool flattens = image != NULL && merge_is_due(pool, image);
+    bool blocked = image != NULL && merge_is_blocked(image);
     pthread_mutex_unlock(&pool->index.lock);
     if (image == NULL) {
         return share_fail(pool, call, SLUICE_CORRUPT, "generation %llu is not there",
@@ -353,12 +353,14 @@ int32_t volume_check_depth(struct share_pool *pool, struct sluice_call *call,
     if (depth < pool->settings.chain_max) {
         return SLUICE_OK;
     }
-    /* Who takes snapshots faster than chains are flattened waits for that. */
-    return flattens ? SLUICE_PENDING
-                    : share_fail(pool, call, SLUICE_LIMIT,
-                                 "%u images lie above each other, no more are allowed: delete "
-                                 "snapshots",
-                                 depth);
+    if (blocked) {
+        return share_fail(pool, call, SLUICE_LIMIT,
+                          "%u images lie above each other, no more are allowed, and what a host "
+                          "opens by itself is not flattened: detach it, or delete snapshots",
+                          depth);
+    }
+    merge_look(pool, volume, generation);
+    return SLUICE_PENDING; /* it is being flattened */
 }
 
 /* ---- freezing ------------------------------------------------------------------------------- */

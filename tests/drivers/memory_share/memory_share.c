@@ -264,7 +264,9 @@ static int32_t fs_store(struct share_fs *fs, struct sluice_call *call, const cha
     }
     entry = add(share, path, false);
     set_size(entry, length);
-    memcpy(entry->bytes, bytes, length);
+    if (length > 0) {
+        memcpy(entry->bytes, bytes, length);
+    }
     return leave(share, fails ? share->fault_status : SLUICE_OK);
 }
 
