@@ -343,7 +343,7 @@ int32_t share_volume_create(void *argument, struct sluice_call *call,
         volume_tell(&volume, ret);
         volume_release(&volume);
     } else if (status == SLUICE_PENDING) {
-        ret->retry_after_ms = 0;
+        ret->retry_after_ms = args->source_kind != SLUICE_SOURCE_NONE ? MERGE_RETRY_MS : 0;
     }
     index_unlock(&pool->index, &locks);
     return status;

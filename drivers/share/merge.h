@@ -24,6 +24,8 @@
 
 #include <sluice/driver.h>
 
+#define MERGE_RETRY_MS 200 /* after which a chain that was too long may be shorter */
+
 struct index_image;
 struct share_pool;
 

@@ -99,5 +99,8 @@ int32_t share_volume_revert(void *argument, struct sluice_call *call, const stru
         volume_release(&volume);
     }
     index_unlock(&pool->index, &locks);
+    if (status == SLUICE_PENDING) {
+        ret->retry_after_ms = MERGE_RETRY_MS;
+    }
     return status;
 }

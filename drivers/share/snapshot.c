@@ -7,8 +7,6 @@
 #include "state.h"
 #include "step.h"
 
-#define FLATTEN_LOOK_MS 100 /* a chain is flattened in slices of half of it */
-
 /* What the image takes by itself; UINT64_MAX: not known. */
 static void tell(struct share_pool *pool, const struct sluice_uuid *volume,
                  const struct snapshot_meta *snapshot, struct sluice_snapshot *ret) {
@@ -117,6 +115,17 @@ static int32_t create_locked(struct share_pool *pool, struct sluice_call *call,
     return status == SLUICE_OK ? snapshot_find(pool, call, volume, snapshot, false, ret) : status;
 }
 
+static void shorten(struct share_pool *pool, struct sluice_call *call,
+                    const struct sluice_uuid *volume) {
+    pthread_mutex_lock(&pool->index.lock);
+    const struct index_image *image = index_active(&pool->index, volume);
+    uint64_t generation = image != NULL ? image->generation : 0;
+    pthread_mutex_unlock(&pool->index.lock);
+    if (generation != 0) {
+        merge_slice(pool, call, volume, generation, step_slice_ns());
+    }
+}
+
 int32_t share_snapshot_create(void *argument, struct sluice_call *call,
                               const struct sluice_uuid *volume, const struct sluice_uuid *snapshot,
                               const char *name, struct sluice_snapshot *ret) {
@@ -133,7 +142,10 @@ int32_t share_snapshot_create(void *argument, struct sluice_call *call,
         status = create_locked(pool, call, volume, snapshot, name, ret);
         index_unlock(&pool->index, &locks);
     }
-    ret->retry_after_ms = status == SLUICE_PENDING ? FLATTEN_LOOK_MS : 0;
+    if (status == SLUICE_PENDING) { /* the chain is too long: who waits for it works on it */
+        ret->retry_after_ms = 0;
+        shorten(pool, call, volume);
+    }
     return status;
 }
 
