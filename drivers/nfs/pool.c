@@ -131,7 +131,7 @@ int32_t pool_open(void *argument, struct sluice_call *call, const struct sluice_
         free(pool);
         return status;
     }
-    workers_init(&pool->workers);
+    workers_init(&pool->workers, WORKERS_MAX);
     const struct share_settings settings = settings_of(pool, args->properties);
     status = share_pool_open(&pool->fs.base, call, args, &settings, &share);
     if (status != SLUICE_OK) {

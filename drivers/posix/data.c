@@ -27,12 +27,14 @@
 
 struct handle {
     const struct sluice_services *services;
-    struct workers *workers;
+    struct workers *workers, *readers;
     struct share_disk *disk;
     bool read_only;
     uint64_t size_bytes;
-    uint32_t pending;        /* with workers; under their lock */
-    _Atomic bool asks_cache; /* the file system can read without waiting */
+    uint32_t pending;          /* with workers; under their lock */
+    uint32_t reads;            /* with readers; under theirs */
+    _Atomic bool asks_cache;   /* the file system can read without waiting */
+    _Atomic uint64_t read_end; /* of the last read that missed the cache */
     _Atomic uint32_t slow_writes;
     _Atomic uint64_t slow_until_ns;
 };
@@ -49,6 +51,7 @@ int32_t data_open(void *argument, struct sluice_call *call, const struct sluice_
     }
     handle->services = pool->fs.services;
     handle->workers = &pool->workers;
+    handle->readers = &pool->readers;
     atomic_init(&handle->asks_cache, true);
     handle->read_only = args->read_only != 0;
     int32_t status = share_disk_open(share, call, args, &handle->disk);
@@ -67,6 +70,7 @@ int32_t data_open(void *argument, struct sluice_call *call, const struct sluice_
 void data_close(void *argument) {
     struct handle *handle = argument;
     workers_wait(handle->workers, &handle->pending);
+    workers_wait(handle->readers, &handle->reads);
     share_disk_close(handle->disk);
     free(handle);
 }
@@ -130,8 +134,26 @@ static uint64_t read_run(struct handle *handle, const struct image_run *run, uin
     return n > 0 ? (uint64_t)n : 0;
 }
 
-/* How much of the call is at hand without waiting for a disk or for anybody. */
-static uint64_t read_cached(struct handle *handle, const struct sluice_io *io) {
+/* Has the kernel read what is missing of the runs, `skip` bytes behind their start. Not for a read
+ * that follows on the one before: there it reads ahead, if it is left to. */
+static bool begin_reading(struct handle *handle, const struct sluice_io *io,
+                          const struct image_run *runs, uint32_t count, uint64_t skip) {
+    uint64_t end = io->offset + io->length;
+    bool begun =
+        io->offset != atomic_exchange_explicit(&handle->read_end, end, memory_order_relaxed);
+    for (uint32_t i = 0; begun && i < count; i++) {
+        if (runs[i].kind == IMAGE_RUN_FILE) {
+            begun = posix_fadvise(posix_file_fd(runs[i].file), (off_t)(runs[i].file_offset + skip),
+                                  (off_t)(runs[i].length - skip), POSIX_FADV_WILLNEED) == 0;
+        }
+        skip = 0;
+    }
+    return begun;
+}
+
+/* How much of the call is at hand without waiting for a disk or for anybody. *ret_begun: the rest
+ * is on its way from the disk. */
+static uint64_t read_cached(struct handle *handle, const struct sluice_io *io, bool *ret_begun) {
     struct image_run runs[SHARE_RUNS_MAX];
     uint32_t count;
     uint64_t done = 0;
@@ -142,6 +164,7 @@ static uint64_t read_cached(struct handle *handle, const struct sluice_io *io) {
         uint64_t length = read_run(handle, &runs[i], (uint8_t *)io->buffer + done);
         done += length;
         if (length < runs[i].length) {
+            *ret_begun = begin_reading(handle, io, &runs[i], count - i, length);
             break;
         }
     }
@@ -152,13 +175,18 @@ static uint64_t read_cached(struct handle *handle, const struct sluice_io *io) {
 void data_read(void *argument, struct sluice_io *io) {
     struct handle *handle = argument;
     int32_t status = check(handle, io, false);
-    uint64_t done = status == SLUICE_OK ? read_cached(handle, io) : 0;
+    bool begun = false;
+    uint64_t done = status == SLUICE_OK ? read_cached(handle, io, &begun) : 0;
     if (status != SLUICE_OK || done == io->length) {
         complete(handle, io, status);
         return;
     }
     io->driver = (void *)(uintptr_t)done;
-    hand_over(handle, io, read_rest);
+    const struct worker_task task = {
+        .run = read_rest, .owner = handle, .pending = &handle->reads, .io = io};
+    if (!begun || !workers_submit(handle->readers, &task)) {
+        hand_over(handle, io, read_rest);
+    }
 }
 
 static void write_here(void *argument, struct sluice_io *io) {

@@ -9,7 +9,11 @@
  *
  * Who calls is not made to wait: what is in the page cache is read at once, as far as the file
  * system can say so; what is not, and all that goes to the disk by itself (flush, FUA, trim,
- * zeroes, extents), is done by workers (workers.h). Writes are done at once until they prove slow,
+ * zeroes, extents), is done by workers (workers.h). Reads that miss the cache and do not follow on
+ * the one before are begun at once (POSIX_FADV_WILLNEED), as many as there are, and then fetched in
+ * that order by one thread: it mostly finds its pages there, so the disk is asked for all of them
+ * together while hardly any thread has to sleep and be woken. Reads in sequence go to the workers
+ * as they are: the kernel reads ahead for them. Writes are done at once until they prove slow,
  * which is when the kernel makes writers wait for the disk. A flush covers the writes that were
  * completed before it came: they are in the page cache by then.
  *

@@ -98,6 +98,7 @@ static void describe(const struct posix_pool *pool, const struct share_pool *sha
 
 static void release(struct posix_pool *pool) {
     workers_release(&pool->workers);
+    workers_release(&pool->readers);
     close_quietly(&pool->root);
     free(pool);
 }
@@ -112,7 +113,8 @@ int32_t pool_open(void *argument, struct sluice_call *call, const struct sluice_
     }
     pool->fs = (struct share_fs){.ops = &posix_fs, .services = driver->services};
     pool->root = -1;
-    workers_init(&pool->workers);
+    workers_init(&pool->workers, WORKERS_MAX);
+    workers_init(&pool->readers, POOL_READERS);
     struct share_settings settings = {
         .format = IMAGE_FORMAT_RAW,
         .capacity_bytes = number(args->properties, "capacity_bytes", 0),

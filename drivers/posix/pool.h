@@ -28,6 +28,8 @@ struct driver {
     const struct sluice_services *services;
 };
 
+#define POOL_READERS 1 /* two and four were slower: they share out what one finds done already */
+
 struct posix_pool {
     struct share_fs fs; /* first: share_pool_fs gives this */
     int root;
@@ -37,6 +39,7 @@ struct posix_pool {
     bool has_acl;
     bool has_punch;
     struct workers workers; /* of data calls */
+    struct workers readers; /* of reads that are on their way from the disk already */
 };
 
 /* ---- fs.c ------------------------------------------------------------------------------------ */

@@ -6,8 +6,8 @@
 
 #include <stddef.h>
 
-void workers_init(struct workers *workers) {
-    *workers = (struct workers){.thread_count = 0};
+void workers_init(struct workers *workers, uint32_t threads) {
+    *workers = (struct workers){.thread_max = threads};
     pthread_mutex_init(&workers->lock, NULL);
     pthread_cond_init(&workers->work, NULL);
     pthread_cond_init(&workers->done, NULL);
@@ -65,7 +65,7 @@ static void start_one(struct workers *workers) {
 
 bool workers_submit(struct workers *workers, const struct worker_task *task) {
     pthread_mutex_lock(&workers->lock);
-    if (workers->queued >= workers->idle && workers->thread_count < WORKERS_MAX) {
+    if (workers->queued >= workers->idle && workers->thread_count < workers->thread_max) {
         start_one(workers);
     }
     bool taken = workers->queued < WORKERS_QUEUE_MAX && workers->thread_count > 0;

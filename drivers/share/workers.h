@@ -18,7 +18,7 @@
 
 #include <sluice/driver.h>
 
-#define WORKERS_MAX 16        /* cold reads at depth 32 gain nothing from more */
+#define WORKERS_MAX 16        /* waiting for the disk together; more gained nothing */
 #define WORKERS_QUEUE_MAX 256 /* the pool's in_flight_max */
 /* Stacks count as memory of the driver (RLIMIT_DATA). */
 #define WORKERS_STACK_BYTES (256 * 1024)
@@ -37,6 +37,7 @@ struct workers {
     pthread_cond_t work;
     pthread_cond_t done;
     pthread_t threads[WORKERS_MAX];
+    uint32_t thread_max;
     uint32_t thread_count;
     uint32_t idle;
     uint32_t first; /* of the queue */
@@ -45,7 +46,8 @@ struct workers {
     struct worker_task queue[WORKERS_QUEUE_MAX];
 };
 
-void workers_init(struct workers *workers);
+/* At most `threads` of them, 1 to WORKERS_MAX. */
+void workers_init(struct workers *workers, uint32_t threads);
 void workers_release(struct workers *workers);
 /* false: not taken. */
 bool workers_submit(struct workers *workers, const struct worker_task *task);

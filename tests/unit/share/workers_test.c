@@ -31,7 +31,7 @@ static struct owner owner;
 
 static int setup(void **state) {
     (void)state;
-    workers_init(&workers);
+    workers_init(&workers, WORKERS_MAX);
     owner = (struct owner){.pending = 0};
     pthread_mutex_init(&owner.gate, NULL);
     return 0;
@@ -99,9 +99,26 @@ static void threads_and_queue_have_an_end(void **state) {
     assert_int_equal(atomic_load(&owner.most), WORKERS_MAX);
 }
 
+static void there_are_no_more_threads_than_asked_for(void **state) {
+    struct sluice_io io = {.size = sizeof io};
+    time_t deadline = time(NULL) + DEADLINE_S;
+    uint32_t taken = 0;
+    (void)state;
+    workers_release(&workers);
+    workers_init(&workers, 2);
+    while (taken < TASKS && time(NULL) < deadline) {
+        taken += submit(&io);
+    }
+    workers_wait(&workers, &owner.pending);
+    assert_int_equal(atomic_load(&owner.runs), TASKS);
+    assert_in_range(atomic_load(&owner.most), 1, 2);
+    assert_in_range(workers.thread_count, 1, 2);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(each_task_runs_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(there_are_no_more_threads_than_asked_for, setup, teardown),
         cmocka_unit_test_setup_teardown(threads_and_queue_have_an_end, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
