@@ -302,16 +302,17 @@ static bool spin(struct loop *loop) {
     uint64_t begun_ns = clock_mono_ns();
     uint64_t now_ns = begun_ns;
     while (now_ns - begun_ns < busy.spin_ns) {
-        if (spin_slice(loop, &busy) || look(loop, 0)) {
-            patience_paid(&loop->patience);
-            return true;
-        }
+        bool came = spin_slice(loop, &busy);
         uint64_t before_ns = now_ns;
         now_ns = clock_mono_ns();
         /* It came back at once: both sides are on one processor. That is no fault of the backend.
          */
-        if (now_ns - before_ns < LOOP_SPIN_SLICE_NS)
+        if (!came && now_ns - before_ns < LOOP_SPIN_SLICE_NS)
             return false;
+        if (came || look(loop, 0)) {
+            patience_paid(&loop->patience);
+            return true;
+        }
     }
     patience_in_vain(&loop->patience);
     return false;
