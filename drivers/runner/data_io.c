@@ -379,14 +379,12 @@ static bool spin(struct data *data, bool waiting) {
     if (waiting || ring->spin_ns == 0 || !patience_lasts(&data->patience, data->batch))
         return ring_spin(ring, 0);
     uint64_t begun_ns = clock_mono_ns();
-    if (ring_spin(ring, ring->spin_ns)) {
-        patience_paid(&data->patience);
-        return true;
-    }
+    bool came = ring_spin(ring, ring->spin_ns);
+    uint64_t took_ns = clock_mono_ns() - begun_ns;
     /* It came back at once: both sides are on one processor. That says nothing about the client. */
-    if (clock_mono_ns() - begun_ns >= ring->spin_ns)
-        patience_in_vain(&data->patience);
-    return false;
+    if (came || took_ns >= ring->spin_ns)
+        patience_note(&data->patience, came, took_ns);
+    return came;
 }
 
 static bool turn(struct data *data, uint64_t until_ns) {

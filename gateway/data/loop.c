@@ -310,11 +310,11 @@ static bool spin(struct loop *loop) {
         if (!came && now_ns - before_ns < LOOP_SPIN_SLICE_NS)
             return false;
         if (came || look(loop, 0)) {
-            patience_paid(&loop->patience);
+            patience_note(&loop->patience, true, now_ns - begun_ns);
             return true;
         }
     }
-    patience_in_vain(&loop->patience);
+    patience_note(&loop->patience, false, now_ns - begun_ns);
     return false;
 }
 

@@ -13,12 +13,14 @@ bool patience_lasts(struct patience *patience, uint32_t calls) {
     return false;
 }
 
-void patience_paid(struct patience *patience) {
-    patience->misses = 0;
-}
-
-void patience_in_vain(struct patience *patience) {
-    if (patience->misses < PATIENCE_MISSES)
+void patience_note(struct patience *patience, bool came, uint64_t took_ns) {
+    if (took_ns >= PATIENCE_CROWDED_NS) {
+        patience->misses = PATIENCE_MISSES;
+    } else if (came) {
+        patience->misses = 0;
+        return;
+    } else if (patience->misses < PATIENCE_MISSES) {
         patience->misses++;
+    }
     patience->skip = (1u << patience->misses) - 1;
 }

@@ -10,12 +10,14 @@
 
 #include "ring/patience.h"
 
+#define BUDGET_NS 50000
+
 static void looks_again_after_each_success(void **state) {
     (void)state;
     struct patience patience = {0};
     for (int i = 0; i < 1000; i++) {
         assert_true(patience_lasts(&patience, 1));
-        patience_paid(&patience);
+        patience_note(&patience, true, 1000);
     }
 }
 
@@ -26,7 +28,7 @@ static uint32_t looks_in_vain(struct patience *patience, uint32_t waits) {
         if (!patience_lasts(patience, 1))
             continue;
         looks++;
-        patience_in_vain(patience);
+        patience_note(patience, false, BUDGET_NS);
     }
     return looks;
 }
@@ -46,9 +48,9 @@ static void one_success_is_enough_to_come_back(void **state) {
     while (!patience_lasts(&patience, 1))
         waits++;
     assert_in_range(waits, 0, 63);
-    patience_paid(&patience);
+    patience_note(&patience, true, 1000);
     assert_true(patience_lasts(&patience, 1));
-    patience_in_vain(&patience);
+    patience_note(&patience, false, BUDGET_NS);
     assert_false(patience_lasts(&patience, 1));
     assert_true(patience_lasts(&patience, 1));
 }
@@ -61,11 +63,25 @@ static void many_calls_are_not_looked_for(void **state) {
     assert_true(patience_lasts(&patience, PATIENCE_CALLS)); /* and that was held against nobody */
 }
 
+/* What came was paid for with the time of somebody who wants the processor too. */
+static void who_was_pushed_aside_sleeps_for_a_while(void **state) {
+    (void)state;
+    struct patience patience = {0};
+    assert_true(patience_lasts(&patience, 1));
+    patience_note(&patience, true, PATIENCE_CROWDED_NS);
+    for (int i = 0; i < 63; i++)
+        assert_false(patience_lasts(&patience, 1));
+    assert_true(patience_lasts(&patience, 1));
+    patience_note(&patience, true, PATIENCE_CROWDED_NS - 1);
+    assert_true(patience_lasts(&patience, 1));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(looks_again_after_each_success),
         cmocka_unit_test(a_slow_backend_costs_one_look_in_64),
         cmocka_unit_test(one_success_is_enough_to_come_back),
+        cmocka_unit_test(who_was_pushed_aside_sleeps_for_a_while),
         cmocka_unit_test(many_calls_are_not_looked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
