@@ -2,9 +2,10 @@
  *
  * ring_call: what the boundary costs a data call: 4 KiB reads of the RAM driver by a real runner.
  *
- *     ring_call ring|nothing|memcpy IN_FLIGHT rate|p50|p99
+ *     ring_call ring|asleep|nothing|memcpy IN_FLIGHT rate|p50|p99
  *
- * ring: through the ring, with what arrives copied out of its pages once. nothing: the same number
+ * ring: through the ring, with what arrives copied out of its pages once. asleep: the same while
+ * neither side looks before it sleeps, so that each call has two wake-ups. nothing: the same number
  * of NOTHING calls over the runner's socket, which carry no payload and reach no driver. memcpy: a
  * copy of 4 KiB within this process, the least that a read costs.
  */
@@ -54,10 +55,11 @@ static void submit(uint32_t handle, uint64_t slot, uint64_t turn) {
                               });
 }
 
-static void measure_ring(struct measure *measure, uint64_t in_flight) {
+static void measure_ring(struct measure *measure, uint64_t in_flight, bool looks) {
     static uint8_t bytes[BYTES];
     struct wire_data_opened opened;
     start();
+    client.sleeps = !looks;
     ring_client_attach(&client);
     if (ring_client_create(&client, 1, VOLUME_BYTES) != SLUICE_OK ||
         ring_client_open(&client, 1, 1, &opened) != SLUICE_OK)
@@ -118,20 +120,22 @@ static void measure_memcpy(struct measure *measure) {
 
 int main(int argc, char **argv) {
     if (argc != 4)
-        measure_fail("usage: ring_call ring|nothing|memcpy IN_FLIGHT rate|p50|p99");
+        measure_fail("usage: ring_call ring|asleep|nothing|memcpy IN_FLIGHT rate|p50|p99");
     uint64_t in_flight = measure_number(argv[2]);
     if (in_flight == 0 || in_flight > IN_FLIGHT_MAX)
         measure_fail("1 to %d in flight", IN_FLIGHT_MAX);
     struct measure measure;
     measure_begin(&measure, argv[3]);
     if (strcmp(argv[1], "ring") == 0)
-        measure_ring(&measure, in_flight);
+        measure_ring(&measure, in_flight, true);
+    else if (strcmp(argv[1], "asleep") == 0)
+        measure_ring(&measure, in_flight, false);
     else if (strcmp(argv[1], "nothing") == 0)
         measure_nothing(&measure, in_flight);
     else if (strcmp(argv[1], "memcpy") == 0)
         measure_memcpy(&measure);
     else
-        measure_fail("ring, nothing or memcpy");
+        measure_fail("ring, asleep, nothing or memcpy");
     measure_print(&measure);
     return 0;
 }

@@ -9,11 +9,12 @@
 #   --quick   three short turns instead of five longer ones
 #   --list    show the benchmarks and end
 #   --json    write the rows to FILE as well, as an array of
-#             {name, unit, ours, peer, peer_name, limit, goal, ratio, runs}
+#             {name, unit, ours, peer, peer_name, limit, goal, ratio, cpu, runs}
 #
 # Each turn measures ours, the peer and the machine's limit once; the figures are medians over the
 # turns. A ratio is ours over the peer's, turned over for times: more is always better. The spread is
 # the largest less the smallest, in percent of the median: a ratio that differs by less says nothing.
+# cpu: seconds of processors for a million, of ours and of the peer, where a benchmark tells.
 # docs/BENCHMARKS.md says what each row means.
 #
 # It installs what is missing and builds the release preset. With BUILD in the environment that build
@@ -24,8 +25,8 @@ cd "$(dirname "$0")/.."
 
 # name | unit | better | goal of the ratio (or -) | ours | name of the peer | peer | limit (or -)
 #
-# A command is a program of BUILD/bench or a script of bench/, and its arguments. It prints one number
-# and gets BENCH_SECONDS and BENCH_DIR.
+# A command is a program of BUILD/bench or a script of bench/, and its arguments. It prints one number,
+# perhaps a second one (seconds of processors for a million), and gets BENCH_SECONDS and BENCH_DIR.
 table() {
     cat <<'ROWS'
 machine_fdatasync         | 1/s   | more | - | machine_fdatasync overwrite rate | appends | machine_fdatasync append rate | -
@@ -42,25 +43,26 @@ catalog_store_open_p50    | us    | less | -    | catalog_scale 100000 open p50 
 driver_call_one           | 1/s   | more | 0.5  | driver_call.sh one 1 get rate | SEQPACKET | machine_seqpacket one 128 1 rate | -
 driver_call_two           | 1/s   | more | 0.5  | driver_call.sh two 1 get rate | SEQPACKET | machine_seqpacket two 128 1 rate | -
 driver_call_pipelined     | 1/s   | more | 1    | driver_call.sh two 64 get rate | 100,000 a second | echo 100000 | machine_seqpacket two 128 64 rate
+ring_call_asleep_p50      | us    | less | -    | ring_call asleep 1 p50 | socket call | ring_call nothing 1 p50 | ring_call memcpy 1 p50
 ring_call_one_p50         | us    | less | 1    | ring_call ring 1 p50 | socket call | ring_call nothing 1 p50 | ring_call memcpy 1 p50
 ring_call_one             | 1/s   | more | 1    | ring_call ring 1 rate | socket calls | ring_call nothing 1 rate | ring_call memcpy 1 rate
 ring_call_32              | 1/s   | more | 1    | ring_call ring 32 rate | socket calls | ring_call nothing 32 rate | ring_call memcpy 1 rate
-nbd_posix_4k_qd1_read     | 1/s   | more | 1.5  | nbd.sh ours 4k_qd1 read rate | the better server | nbd.sh peer 4k_qd1 read rate | -
-nbd_posix_4k_qd1_read_cpu | s/M   | less | -    | nbd.sh ours 4k_qd1 read cpu | the better server | nbd.sh peer 4k_qd1 read cpu | -
-nbd_posix_4k_qd1_write    | 1/s   | more | 1.5  | nbd.sh ours 4k_qd1 write rate | the better server | nbd.sh peer 4k_qd1 write rate | -
-nbd_posix_4k_qd1_write_cpu | s/M  | less | -    | nbd.sh ours 4k_qd1 write cpu | the better server | nbd.sh peer 4k_qd1 write cpu | -
-nbd_posix_4k_qd32_read    | 1/s   | more | 1.2  | nbd.sh ours 4k_qd32 read rate | the better server | nbd.sh peer 4k_qd32 read rate | -
-nbd_posix_4k_qd32_read_cpu | s/M  | less | -    | nbd.sh ours 4k_qd32 read cpu | the better server | nbd.sh peer 4k_qd32 read cpu | -
-nbd_posix_4k_qd32_write   | 1/s   | more | 1.2  | nbd.sh ours 4k_qd32 write rate | the better server | nbd.sh peer 4k_qd32 write rate | -
-nbd_posix_4k_qd32_write_cpu | s/M | less | -    | nbd.sh ours 4k_qd32 write cpu | the better server | nbd.sh peer 4k_qd32 write cpu | -
-nbd_posix_1m_read         | 1/s   | more | 1    | nbd.sh ours 1m read rate | the better server | nbd.sh peer 1m read rate | -
-nbd_posix_1m_read_cpu     | s/M   | less | -    | nbd.sh ours 1m read cpu | the better server | nbd.sh peer 1m read cpu | -
-nbd_posix_1m_write        | 1/s   | more | 1    | nbd.sh ours 1m write rate | the better server | nbd.sh peer 1m write rate | -
-nbd_posix_1m_write_cpu    | s/M   | less | -    | nbd.sh ours 1m write cpu | the better server | nbd.sh peer 1m write cpu | -
-nbd_posix_cold_qd32_read  | 1/s   | more | 1    | nbd.sh ours cold_qd32 read rate | the better server | nbd.sh peer cold_qd32 read rate | -
-nbd_posix_cold_qd32_read_cpu | s/M | less | -   | nbd.sh ours cold_qd32 read cpu | the better server | nbd.sh peer cold_qd32 read cpu | -
-nbd_posix_cold_qd32_write | 1/s   | more | 1    | nbd.sh ours cold_qd32 write rate | the better server | nbd.sh peer cold_qd32 write rate | -
-nbd_posix_cold_qd32_write_cpu | s/M | less | -  | nbd.sh ours cold_qd32 write cpu | the better server | nbd.sh peer cold_qd32 write cpu | -
+nbd_posix_4k_qd1_read      | 1/s   | more | 1.5  | nbd.sh ours 4k_qd1 read rate | the better server | nbd.sh peer 4k_qd1 read rate | -
+nbd_posix_4k_qd1_write     | 1/s   | more | 1.5  | nbd.sh ours 4k_qd1 write rate | the better server | nbd.sh peer 4k_qd1 write rate | -
+nbd_posix_4k_qd32_read     | 1/s   | more | 1.2  | nbd.sh ours 4k_qd32 read rate | the better server | nbd.sh peer 4k_qd32 read rate | -
+nbd_posix_4k_qd32_write    | 1/s   | more | 1.2  | nbd.sh ours 4k_qd32 write rate | the better server | nbd.sh peer 4k_qd32 write rate | -
+nbd_posix_1m_read          | 1/s   | more | 1    | nbd.sh ours 1m read rate | the better server | nbd.sh peer 1m read rate | -
+nbd_posix_1m_write         | 1/s   | more | 1    | nbd.sh ours 1m write rate | the better server | nbd.sh peer 1m write rate | -
+nbd_posix_cold_qd32_read   | 1/s   | more | 1    | nbd.sh ours cold_qd32 read rate | the better server | nbd.sh peer cold_qd32 read rate | -
+nbd_posix_cold_qd32_write  | 1/s   | more | 1    | nbd.sh ours cold_qd32 write rate | the better server | nbd.sh peer cold_qd32 write rate | -
+nbd_busy_4k_qd1_read       | 1/s   | more | 0.9  | nbd.sh ours busy_4k_qd1 read rate | the better server | nbd.sh peer busy_4k_qd1 read rate | -
+nbd_busy_4k_qd1_write      | 1/s   | more | 0.9  | nbd.sh ours busy_4k_qd1 write rate | the better server | nbd.sh peer busy_4k_qd1 write rate | -
+nbd_busy_4k_qd32_read      | 1/s   | more | 0.9  | nbd.sh ours busy_4k_qd32 read rate | the better server | nbd.sh peer busy_4k_qd32 read rate | -
+nbd_busy_4k_qd32_write     | 1/s   | more | 0.9  | nbd.sh ours busy_4k_qd32 write rate | the better server | nbd.sh peer busy_4k_qd32 write rate | -
+nbd_nospin_4k_qd1_read     | 1/s   | more | -    | nbd.sh ours nospin_4k_qd1 read rate | the better server | nbd.sh peer nospin_4k_qd1 read rate | -
+nbd_nospin_4k_qd1_write    | 1/s   | more | -    | nbd.sh ours nospin_4k_qd1 write rate | the better server | nbd.sh peer nospin_4k_qd1 write rate | -
+nbd_nospin_4k_qd32_read    | 1/s   | more | -    | nbd.sh ours nospin_4k_qd32 read rate | the better server | nbd.sh peer nospin_4k_qd32 read rate | -
+nbd_nospin_4k_qd32_write   | 1/s   | more | -    | nbd.sh ours nospin_4k_qd32 write rate | the better server | nbd.sh peer nospin_4k_qd32 write rate | -
 nbd_posix_1000_cpu        | s/M   | less | 0.83 | nbd.sh ours 4k_1000 read cpu | nbdkit | nbd.sh peer 4k_1000 read cpu | -
 nbd_posix_idle_cpu        | s/h   | less | -    | nbd.sh ours 4k_qd1 read idle | 1 s an hour | echo 1 | -
 api_get                   | 1/s   | more | 0.6  | api_get.sh ours 64 rate | libmicrohttpd | api_get.sh bare 64 rate | -
@@ -154,10 +156,10 @@ trap 'exit 130' INT TERM
 export BENCH_DIR=$temp BENCH_SECONDS=$seconds
 export PATH="$BUILD/bench:$PWD/bench:$PATH"
 
-# measure WORD...: the command's one number.
+# measure WORD...: what the command says: its number, and perhaps that of processors.
 measure() {
-    local said
-    if ! said=$("$@") || ! [[ $said =~ ^[0-9]+(\.[0-9]+)?$ ]]; then
+    local said number='[0-9]+(\.[0-9]+)?(e-?[0-9]+)?'
+    if ! said=$("$@") || ! [[ $said =~ ^$number( $number)?$ ]]; then
         echo "$* did not give a number: $said" >&2
         return 1
     fi
@@ -187,13 +189,18 @@ quoted() {
 failed=0
 objects=()
 run_row() {
-    local name unit better goal ours peer_name peer limit ours_runs=() peer_runs=() limit_runs=() turn
+    local name unit better goal ours peer_name peer limit ours_runs=() peer_runs=() limit_runs=() turn said
+    local ours_cpu=() peer_cpu=() cpu_ours cpu_peer cpu=null cpu_text=
     IFS='|' read -r name unit better goal ours peer_name peer limit <<<"$1"
     name=$(trim "$name") unit=$(trim "$unit") better=$(trim "$better") goal=$(trim "$goal")
     peer_name=$(trim "$peer_name") limit=$(trim "$limit")
     for ((turn = 0; turn < turns; turn++)); do
         # shellcheck disable=SC2086 # commands are words
-        ours_runs+=("$(measure $ours)") && peer_runs+=("$(measure $peer)") || return 1
+        said=$(measure $ours) || return 1
+        ours_runs+=("${said% *}") && [ "$said" = "${said% *}" ] || ours_cpu+=("${said#* }")
+        # shellcheck disable=SC2086
+        said=$(measure $peer) || return 1
+        peer_runs+=("${said% *}") && [ "$said" = "${said% *}" ] || peer_cpu+=("${said#* }")
         if [ "$limit" != - ]; then
             # shellcheck disable=SC2086
             limit_runs+=("$(measure $limit)") || return 1
@@ -203,17 +210,24 @@ run_row() {
     read -r ours_median ours_spread < <(summary "${ours_runs[@]}")
     read -r peer_median peer_spread < <(summary "${peer_runs[@]}")
     [ "$limit" = - ] || read -r limit_median _ < <(summary "${limit_runs[@]}")
+    # Nothing at all is no number of times less than something.
     ratio=$(awk -v a="$ours_median" -v b="$peer_median" -v better="$better" \
-        'BEGIN { printf "%.3f", (better == "more" ? a / b : b / a) }')
+        'BEGIN { less = better == "more" ? b : a; if (less > 0) printf "%.3f", (better == "more" ? a / b : b / a); else print "null" }')
     if [ "$goal" = - ]; then
         goal=null
-    elif awk -v ratio="$ratio" -v goal="$goal" 'BEGIN { exit !(ratio < goal) }'; then
+    elif [ "$ratio" != null ] && awk -v ratio="$ratio" -v goal="$goal" 'BEGIN { exit !(ratio < goal) }'; then
         verdict="below $goal"
     fi
+    if [ ${#ours_cpu[@]} -gt 0 ] && [ ${#peer_cpu[@]} -gt 0 ]; then
+        read -r cpu_ours _ < <(summary "${ours_cpu[@]}")
+        read -r cpu_peer _ < <(summary "${peer_cpu[@]}")
+        cpu="{\"ours\":$cpu_ours,\"peer\":$cpu_peer}"
+        cpu_text=", $cpu_ours and $cpu_peer s of processors a million"
+    fi
     printf '%-29s %5s %12s %4s%% %12s %4s%% %12s %8s  %s\n' "$name" "$unit" "$ours_median" "$ours_spread" \
-        "$peer_median" "$peer_spread" "${limit_median/null/-}" "$ratio" "$peer_name${verdict:+ ($verdict)}"
+        "$peer_median" "$peer_spread" "${limit_median/null/-}" "${ratio/null/-}" "$peer_name${verdict:+ ($verdict)}$cpu_text"
     objects+=("{\"name\":$(quoted "$name"),\"unit\":$(quoted "$unit"),\"ours\":$ours_median,\"peer\":$peer_median,\
-\"peer_name\":$(quoted "$peer_name"),\"limit\":$limit_median,\"goal\":$goal,\"ratio\":$ratio,\
+\"peer_name\":$(quoted "$peer_name"),\"limit\":$limit_median,\"goal\":$goal,\"ratio\":$ratio,\"cpu\":$cpu,\
 \"runs\":{\"ours\":$(numbers "${ours_runs[@]}"),\"peer\":$(numbers "${peer_runs[@]}"),\
 \"limit\":$(numbers ${limit_runs[@]+"${limit_runs[@]}"})}}")
 }

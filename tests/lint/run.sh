@@ -205,6 +205,7 @@ verdict "no banned function is called" "$(banned_calls)"
 verdict "nothing is marked as unfinished" "$(unfinished)"
 verdict "no path of a developer's machine" "$(own_machine)"
 verdict "scripts pass shellcheck" "$(scripts_checked)"
+verdict "the plots are those of docs/figures.json" "$(bench/plot.py --check docs/figures.json docs/plots 2>&1)"
 
 asked=$(long_functions "$FUNCTION_LINES_ASKED")
 [ -z "$asked" ] || printf '%s\n' "$asked" | sed "s/^/# longer than $FUNCTION_LINES_ASKED lines: /"

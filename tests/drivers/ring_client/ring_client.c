@@ -192,6 +192,8 @@ void ring_client_attach(struct ring_client *client) {
         ring_release(&client->ring);
     if (!ring_create(&client->ring, &err))
         give_up(err.text);
+    if (client->sleeps)
+        ring_set_spin(&client->ring, 0);
     client->attached = true;
     ring_pages_init(&client->pages);
     int descriptors[] = {client->ring.memory_fd, client->ring.wake_runner, client->ring.wake_data};
@@ -228,7 +230,7 @@ struct ring_completion ring_client_wait(struct ring_client *client) {
     while (!ring_next_completion(&client->ring, &completion)) {
         if (ring_broken(&client->ring) || clock_mono_ms() > deadline_ms)
             give_up("no completion");
-        if (ring_spin(&client->ring, RING_SPIN_NS) || !ring_asleep(&client->ring))
+        if (ring_spin(&client->ring, client->ring.spin_ns) || !ring_asleep(&client->ring))
             continue;
         struct pollfd wake = {.fd = client->ring.wake_data, .events = POLLIN};
         poll(&wake, 1, DEADLINE_MS);

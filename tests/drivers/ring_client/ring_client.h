@@ -19,6 +19,7 @@ struct ring_client {
     uint32_t calls;
     uint64_t generation;
     bool attached;
+    bool sleeps; /* set before ring_client_attach: neither side looks before it sleeps */
     struct ring ring;
     struct ring_pages pages;
     struct arena arena; /* of the last packet */
