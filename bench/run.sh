@@ -65,6 +65,9 @@ nbd_nospin_4k_qd32_read    | 1/s   | more | -    | nbd.sh ours nospin_4k_qd32 re
 nbd_nospin_4k_qd32_write   | 1/s   | more | -    | nbd.sh ours nospin_4k_qd32 write rate | the better server | nbd.sh peer nospin_4k_qd32 write rate | -
 nbd_posix_1000_cpu        | s/M   | less | 0.83 | nbd.sh ours 4k_1000 read cpu | nbdkit | nbd.sh peer 4k_1000 read cpu | -
 nbd_posix_idle_cpu        | s/h   | less | -    | nbd.sh ours 4k_qd1 read idle | 1 s an hour | echo 1 | -
+snapshot_scale_posix      | us    | less | 0.67 | snapshot_scale posix 8192 snapshot p50 | 1 GiB | snapshot_scale posix 1 snapshot p50 | -
+snapshot_scale_posix_clone | us   | less | 0.67 | snapshot_scale posix 8192 clone p50 | 1 GiB | snapshot_scale posix 1 clone p50 | -
+snapshot_scale_posix_write | us   | less | 0.67 | snapshot_scale posix 8192 write p50 | 1 GiB | snapshot_scale posix 1 write p50 | -
 api_get                   | 1/s   | more | 0.6  | api_get.sh ours 64 rate | libmicrohttpd | api_get.sh bare 64 rate | -
 api_create_64             | 1/s   | more | 0.5  | api_create.sh 64 rate | fdatasync | machine_fdatasync overwrite rate | -
 api_create_1_p50          | us    | less | 0.4  | api_create.sh 1 p50 | LMDB commit | machine_lmdb p50 | machine_fdatasync overwrite p50
