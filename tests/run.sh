@@ -41,10 +41,10 @@ conform         50  dev    script:conform
 nfs            120  dev    script:nfs
 replay          90  dev    script:replay
 guest           60  dev    script:guest
-torture         90  dev    script:torture
-mutants         80  dev    script:mutants
+torture         80  dev    script:torture
+mutants         70  dev    script:mutants
 build-release   60  release build
-release         50  release ctest:unit
+release         80  release ctest:unit script:quickstart
 build-clang     50  clang  build
 clang           80  clang  ctest:unit ctest:abi
 build-asan      50  asan   build
@@ -52,7 +52,7 @@ asan           120  asan   ctest:unit ctest:abi script:flow
 build-tsan      50  tsan   build
 tsan           100  tsan   ctest:unit
 build-fuzz      40  fuzz   build
-fuzz            40  fuzz   script:fuzz
+fuzz            30  fuzz   script:fuzz
 ROWS
 }
 
