@@ -208,6 +208,7 @@ static void measure_ours(const char *format, int port) {
     const struct sluice_driver *driver = load();
     const struct sluice_storage *storage = driver->table("storage", SLUICE_STORAGE_VERSION);
     const struct sluice_properties none = {NULL, 0};
+    const struct sluice_uuid id = {{3}};
     const struct sluice_property bag[] = {
         {.name = "server", .text = "127.0.0.1", .kind = SLUICE_PROPERTY_STRING},
         {.name = "export", .text = "/export", .kind = SLUICE_PROPERTY_STRING},
@@ -223,14 +224,14 @@ static void measure_ours(const char *format, int port) {
                                           .name = "bench",
                                           .properties = &all};
     const struct sluice_volume_create create = {.size = sizeof create,
-                                                .volume = {{3}},
+                                                .volume = id,
                                                 .size_bytes = FILE_BYTES,
                                                 .name = "v",
                                                 .format = format};
     struct sluice_pool limits = {.size = sizeof limits};
     struct sluice_volume volume = {.size = sizeof volume};
     struct sluice_data_opened opened = {.size = sizeof opened};
-    const struct sluice_data_open data = {.size = sizeof data, .volume = {{3}}, .epoch = 1};
+    const struct sluice_data_open data = {.size = sizeof data, .volume = id, .epoch = 1};
     if (!watches_init(&watches, &err))
         measure_fail("%s", err.text);
     must(driver->start(&services, NULL, &none, &self), "start");

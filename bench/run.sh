@@ -68,6 +68,20 @@ nbd_posix_idle_cpu        | s/h   | less | -    | nbd.sh ours 4k_qd1 read idle |
 snapshot_scale_posix      | us    | less | 0.67 | snapshot_scale posix 8192 snapshot p50 | 1 GiB | snapshot_scale posix 1 snapshot p50 | -
 snapshot_scale_posix_clone | us   | less | 0.67 | snapshot_scale posix 8192 clone p50 | 1 GiB | snapshot_scale posix 1 clone p50 | -
 snapshot_scale_posix_write | us   | less | 0.67 | snapshot_scale posix 8192 write p50 | 1 GiB | snapshot_scale posix 1 write p50 | -
+driver_nfs_seq_read           | 1/s   | more | 0.85 | driver_nfs.sh ours qcow2 seq_read rate | libnfs alone | driver_nfs.sh raw seq_read rate | -
+driver_nfs_seq_write          | 1/s   | more | 0.85 | driver_nfs.sh ours qcow2 seq_write rate | libnfs alone | driver_nfs.sh raw seq_write rate | -
+driver_nfs_4k_read            | 1/s   | more | 0.7  | driver_nfs.sh ours qcow2 4k_read rate | libnfs alone | driver_nfs.sh raw 4k_read rate | -
+driver_nfs_4k_write           | 1/s   | more | 0.7  | driver_nfs.sh ours qcow2 4k_write rate | libnfs alone | driver_nfs.sh raw 4k_write rate | -
+qcow2_nfs_seq_read            | 1/s   | more | 0.8  | driver_nfs.sh ours qcow2 seq_read rate | raw volume | driver_nfs.sh ours raw seq_read rate | -
+qcow2_nfs_seq_write           | 1/s   | more | 0.8  | driver_nfs.sh ours qcow2 seq_write rate | raw volume | driver_nfs.sh ours raw seq_write rate | -
+qcow2_nfs_4k_read             | 1/s   | more | 0.8  | driver_nfs.sh ours qcow2 4k_read rate | raw volume | driver_nfs.sh ours raw 4k_read rate | -
+qcow2_nfs_4k_write            | 1/s   | more | 0.8  | driver_nfs.sh ours qcow2 4k_write rate | raw volume | driver_nfs.sh ours raw 4k_write rate | -
+nbd_nfs_qd1_read              | 1/s   | more | 0.9  | nbd_nfs.sh ours qd1 read rate | qemu-nbd | nbd_nfs.sh peer qd1 read rate | -
+nbd_nfs_qd1_write             | 1/s   | more | 0.9  | nbd_nfs.sh ours qd1 write rate | qemu-nbd | nbd_nfs.sh peer qd1 write rate | -
+nbd_nfs_qd32_read             | 1/s   | more | 1.3  | nbd_nfs.sh ours qd32 read rate | qemu-nbd | nbd_nfs.sh peer qd32 read rate | -
+nbd_nfs_qd32_write            | 1/s   | more | 1.3  | nbd_nfs.sh ours qd32 write rate | qemu-nbd | nbd_nfs.sh peer qd32 write rate | -
+nbd_nfs_1m_read               | 1/s   | more | 1.3  | nbd_nfs.sh ours 1m read rate | qemu-nbd | nbd_nfs.sh peer 1m read rate | -
+nbd_nfs_1m_write              | 1/s   | more | 1.3  | nbd_nfs.sh ours 1m write rate | qemu-nbd | nbd_nfs.sh peer 1m write rate | -
 api_get                   | 1/s   | more | 0.6  | api_get.sh ours 64 rate | libmicrohttpd | api_get.sh bare 64 rate | -
 api_create_64             | 1/s   | more | 0.5  | api_create.sh 64 rate | fdatasync | machine_fdatasync overwrite rate | -
 api_create_1_p50          | us    | less | 0.4  | api_create.sh 1 p50 | LMDB commit | machine_lmdb p50 | machine_fdatasync overwrite p50
