@@ -40,6 +40,12 @@ static bool take_uid(struct op *op, uint32_t uid) {
     return !pools_uid_taken(op->core, uid) && op_lock(op, LOCK_UID, &lock, true, NULL);
 }
 
+static void set_last_uid(struct catalog_txn *txn, uint32_t uid) {
+    struct key key;
+    key_gateway(&key, "last-uid");
+    catalog_put(txn, key.at, key.length, &uid, sizeof uid);
+}
+
 /* In turn, so that a late process of a forgotten pool does not meet the files of the next one. */
 static bool choose_uid(struct op *op, struct catalog_txn *txn, uint32_t wanted, uint32_t *ret,
                        struct err *err) {
@@ -55,10 +61,8 @@ static bool choose_uid(struct op *op, struct catalog_txn *txn, uint32_t wanted, 
         uint32_t uid = low + (first - low + i) % count;
         if (!take_uid(op, uid))
             continue;
-        struct key key;
-        key_gateway(&key, "last-uid");
         if (wanted == 0)
-            catalog_put(txn, key.at, key.length, &uid, sizeof uid);
+            set_last_uid(txn, uid);
         *ret = uid;
         return true;
     }
@@ -225,12 +229,17 @@ static void on_uncreated(struct op *op) {
         pool_remove(pool);
 }
 
+/* Its runner has ended. What was wrong named the account ("chown it to uid 70003"), and who mended
+ * that and asks again is to meet the same one. */
 bool pool_create_undone(struct op *op, struct catalog_txn *txn, struct err *err) {
+    const struct pool_create_params *params = op->params;
     struct pool_record record;
     uint64_t revision;
     op_after_end(op, on_uncreated);
     if (!object_again(op, CORE_POOL, &record, &revision, err))
         return false;
+    if (params->uid == 0 && last_uid(op) == record.uid)
+        set_last_uid(txn, record.uid - 1);
     store_remove(txn, CORE_POOL, &record, revision);
     return true;
 }

@@ -80,6 +80,13 @@ if [ "$ROOT" -eq 1 ]; then
     check "a directory of another account is refused" test "$STATUS" -ne 0
     has "and it is said what to do" "$((UID_LOW + 1))" "$SAID"
     echo "# ${SAID//$'\n'/ }"
+    foreign=$(pool_directory given 12345)
+    s pool create q --driver posix --set "path=$foreign"
+    given=$(sed -n 's/.*chown -R \([0-9]*\).*/\1/p' <<<"$SAID")
+    chown -R "${given:-0}" "$foreign"
+    s pool create given --driver posix --set "path=$foreign"
+    is "who does what was said is let in: the account is the same" "0 $given" "$STATUS $(get .uid)"
+    s pool delete given
     s pool create q --driver posix --set "path=$GATEWAY/pool" --uid $((UID_HIGH + 1))
     has "an account out of the range is refused" "uid" "$SAID"
     s pool create q --driver posix --set "path=$(pool_directory q)" --uid "$UID_LOW"
