@@ -12,6 +12,7 @@
 #define CACHE_BYTES_DEFAULT (UINT64_C(4) << 20)
 #define MERGED_RUNS_MAX 64u   /* look-ups of one image_extent: bounds its time on what is torn up */
 #define PULL_BYTES (1u << 20) /* one read and one write of a pull */
+#define ZERO_COST_BYTES 8u    /* of a pull's work, for a cluster made zero: an entry of a table */
 #define SECTOR_BYTES 512u
 
 /* A third format adds a row. Raw is last: it has no mark. */
@@ -497,7 +498,12 @@ int32_t image_pull(struct image *image, uint32_t depth_max, uint64_t offset, uin
         if (status != SLUICE_OK)
             break;
         if (part.kind == OWN_ZERO) {
+            /* Zeroes cost the tables that say so: a disk of holes is pulled in turns, too. */
+            uint64_t allowed = (until_bytes - copied - 1) / ZERO_COST_BYTES + 1;
+            if (part.length / image->cluster_bytes > allowed)
+                part.length = allowed * image->cluster_bytes;
             status = image->ops->zero(image, offset, part.length, true);
+            copied += part.length / image->cluster_bytes * ZERO_COST_BYTES;
         } else if (part.kind == OWN_FILE) {
             uint64_t allowed = (until_bytes - copied - 1) / image->cluster_bytes + 1;
             if (part.length / image->cluster_bytes > allowed)

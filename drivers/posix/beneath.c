@@ -68,6 +68,21 @@ int beneath_open(int root, const char *path, int flags, mode_t mode) {
     return fd;
 }
 
+int beneath_open_file(int root, const char *path, int flags) {
+    struct stat seen;
+    int fd = beneath_open(root, path, O_PATH | O_NOFOLLOW, 0);
+    if (fd < 0) {
+        return -1;
+    }
+    bool waits = fstat(fd, &seen) != 0 || !(S_ISREG(seen.st_mode) || S_ISDIR(seen.st_mode));
+    close_quietly(&fd);
+    if (waits) {
+        errno = ELOOP; /* what lies in the way is none of ours, as a link is */
+        return -1;
+    }
+    return beneath_open(root, path, flags, 0);
+}
+
 int beneath_parent(int root, const char *path, const char **ret_name) {
     const char *slash = strrchr(path, '/');
     char parent[SHARE_PATH_MAX];

@@ -18,6 +18,9 @@
 #include <sys/types.h>
 
 int beneath_open(int root, const char *path, int flags, mode_t mode);
+/* A file or directory that is there. Anything else, which may wait for another to open it or be a
+ * device, is ELOOP, as a link is. */
+int beneath_open_file(int root, const char *path, int flags);
 /* The directory that holds the last name of `path`, and in *ret_name that name. */
 int beneath_parent(int root, const char *path, const char **ret_name);
 

@@ -96,7 +96,8 @@ int32_t fail_errno(struct posix_pool *pool, struct sluice_call *call, int error,
     case ELOOP:
     case EXDEV:
         return fail(pool, call, SLUICE_CORRUPT,
-                    "cannot %s: a symbolic link or another mount lies in the way below '%.200s'",
+                    "cannot %s: a symbolic link, another mount or what is no file lies in the way "
+                    "below '%.200s'",
                     what, pool->path);
     case ENOENT:
     case EEXIST:

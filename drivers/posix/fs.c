@@ -143,7 +143,8 @@ static int32_t fs_open(struct share_fs *fs, struct sluice_call *call, const char
     struct posix_pool *pool = pool_of(fs);
     int how = flags & SHARE_OPEN_WRITE ? O_RDWR : O_RDONLY;
     how |= flags & SHARE_OPEN_CREATE ? O_CREAT | O_EXCL : 0;
-    int fd = beneath_open(pool->root, path, how, 0600);
+    int fd = how & O_CREAT ? beneath_open(pool->root, path, how, 0600)
+                           : beneath_open_file(pool->root, path, how);
     return fd >= 0 ? wrap(pool, call, fd, ret_file)
                    : fail_errno(pool, call, errno, "open '%.200s'", path);
 }
@@ -152,7 +153,7 @@ static int32_t fs_open_fenced(struct share_fs *fs, struct sluice_call *call, con
                               uint64_t epoch, bool read_only, struct image_file **ret_file) {
     struct posix_pool *pool = pool_of(fs);
     (void)epoch; /* the lock is enough: there is no I/O without the description that holds it */
-    int fd = beneath_open(pool->root, path, read_only ? O_RDONLY : O_RDWR, 0);
+    int fd = beneath_open_file(pool->root, path, read_only ? O_RDONLY : O_RDWR);
     if (fd < 0) {
         return fail_errno(pool, call, errno, "open '%.200s'", path);
     }
@@ -184,7 +185,7 @@ static int32_t fs_load(struct share_fs *fs, struct sluice_call *call, const char
                        void *ret_bytes, size_t room, size_t *ret_length) {
     struct posix_pool *pool = pool_of(fs);
     struct stat seen;
-    int fd = beneath_open(pool->root, path, O_RDONLY, 0);
+    int fd = beneath_open_file(pool->root, path, O_RDONLY);
     if (fd < 0 || fstat(fd, &seen) != 0) {
         int32_t status = fail_errno(pool, call, errno, "open '%.200s'", path);
         close_quietly(&fd);
@@ -373,7 +374,7 @@ static int32_t fs_let(struct share_fs *fs, struct sluice_call *call, const char 
                     "%u users would have to open '%.200s', at most %d can", count, path,
                     ACL_USERS_MAX);
     }
-    int fd = beneath_open(pool->root, path, O_RDONLY, 0);
+    int fd = beneath_open_file(pool->root, path, O_RDONLY);
     if (fd < 0 || fstat(fd, &seen) != 0) {
         int32_t status = fail_errno(pool, call, errno, "open '%.200s'", path);
         close_quietly(&fd);
@@ -414,7 +415,7 @@ static int32_t fs_capacity(struct share_fs *fs, struct sluice_call *call, uint64
 
 static int fs_is_open_elsewhere(struct share_fs *fs, const char *path, bool for_writing) {
     struct posix_pool *pool = pool_of(fs);
-    int fd = beneath_open(pool->root, path, for_writing ? O_RDONLY : O_RDWR, 0);
+    int fd = beneath_open_file(pool->root, path, for_writing ? O_RDONLY : O_RDWR);
     if (fd < 0) {
         return errno == ENOENT ? 0 : -1;
     }

@@ -18,20 +18,48 @@ void chain_close(struct chain *chain) {
     chain->count = 0;
 }
 
+/* Whether what an image's head calls its parent lies below it. Not always next to it: a merge gives
+ * the head another parent before the manifest, and so the index, says so. */
+static bool lies_below(struct share_pool *pool, const struct chain_link *link,
+                       const struct chain_link *named) {
+    pthread_mutex_lock(&pool->index.lock);
+    const struct index_image *image = index_image(&pool->index, &link->volume, link->generation);
+    const struct index_image *at = image != NULL ? image->parent : NULL;
+    while (at != NULL && (at->generation != named->generation || at->format != named->format ||
+                          uuid_compare(&at->volume->id, &named->volume) != 0)) {
+        at = at->parent;
+    }
+    pthread_mutex_unlock(&pool->index.lock);
+    return at != NULL;
+}
+
+static int32_t parse_parent(struct share_pool *pool, struct sluice_call *call,
+                            const struct chain_link *of, const char *name,
+                            struct chain_link *ret_link) {
+    return layout_is_parent(&of->volume, name, &ret_link->volume, &ret_link->generation,
+                            &ret_link->format)
+               ? SLUICE_OK
+               : share_fail(pool, call, SLUICE_CORRUPT,
+                            "generation %llu names '%.200s' as its parent, which is no image of "
+                            "this pool",
+                            (unsigned long long)of->generation, name);
+}
+
 /* The parent that the last image of the chain names; false: it has none. */
 static int32_t find_parent(struct share_pool *pool, struct sluice_call *call,
                            const struct chain *chain, struct chain_link *ret_link, bool *ret_has) {
     const struct chain_link *last = &chain->links[chain->count - 1];
     const char *name = image_parent_name(chain->images[chain->count - 1], NULL);
     *ret_has = name != NULL;
-    if (name != NULL && !layout_is_parent(&last->volume, name, &ret_link->volume,
-                                          &ret_link->generation, &ret_link->format)) {
-        return share_fail(pool, call, SLUICE_CORRUPT,
-                          "generation %llu names '%.200s' as its parent, which is no image of this "
-                          "pool",
-                          (unsigned long long)last->generation, name);
+    int32_t status = name != NULL ? parse_parent(pool, call, last, name, ret_link) : SLUICE_OK;
+    if (name == NULL || status != SLUICE_OK || lies_below(pool, last, ret_link)) {
+        return status;
     }
-    return SLUICE_OK;
+    return share_fail(pool, call, SLUICE_CORRUPT,
+                      "generation %llu names '%.200s' as its parent, and its manifest does not: "
+                      "that image is missing, or a host that had the volume wrote another's name. "
+                      "Revert the volume to a snapshot, or delete it",
+                      (unsigned long long)last->generation, name);
 }
 
 /* Adds one image at the end of the chain; takes the file. */
@@ -106,6 +134,23 @@ int32_t chain_open(struct share_pool *pool, struct sluice_call *call, const stru
     if (status != SLUICE_OK) {
         chain_close(ret_chain);
     }
+    return status;
+}
+
+int32_t chain_look(struct share_pool *pool, struct sluice_call *call, const struct chain_link *link,
+                   uint64_t *ret_size, struct chain_link *ret_parent) {
+    struct chain chain = {.count = 0};
+    struct chain_link parent = {.generation = 0};
+    int32_t status = add(pool, call, link, NULL, false, &chain);
+    const char *name = status == SLUICE_OK ? image_parent_name(chain.images[0], NULL) : NULL;
+    if (name != NULL) {
+        status = parse_parent(pool, call, link, name, &parent);
+    }
+    if (status == SLUICE_OK) {
+        *ret_size = image_size(chain.images[0]);
+        *ret_parent = parent;
+    }
+    chain_close(&chain);
     return status;
 }
 

@@ -128,6 +128,25 @@ static int32_t turn(struct share_pool *pool, struct sluice_call *call, struct ch
     return status;
 }
 
+/* What a host had for writing has the size that it wrote into its head: the record is what counts,
+ * else a pull would fill the image up to there. */
+static int32_t settle_top(struct share_pool *pool, struct sluice_call *call,
+                          const struct chain_link *top, struct image *image) {
+    struct volume_meta meta;
+    struct image_error error = {{0}};
+    int32_t status = volume_meta_load(pool->fs, call, &top->volume, &meta);
+    if (status != SLUICE_OK) {
+        return share_fail(pool, call, status, "cannot read the record of a volume");
+    }
+    if (meta.active == top->generation && meta.size_bytes != image_size(image)) {
+        status = image_resize(image, meta.size_bytes, &error);
+    }
+    volume_meta_release(&meta);
+    return status == SLUICE_OK ? status
+                               : share_fail(pool, call, status,
+                                            "cannot give an image its length: %.300s", error.text);
+}
+
 /* Turns until the time is up, through the disk that has the image open where there is one. */
 static int32_t pull_slice(struct share_pool *pool, struct sluice_call *call, struct pull *pull,
                           uint64_t slice_ns) {
@@ -146,8 +165,11 @@ static int32_t pull_slice(struct share_pool *pool, struct sluice_call *call, str
         }
         if (own.count == 0) {
             status = chain_open(pool, call, &pull->image, NULL, true, &own);
+            if (status == SLUICE_OK) {
+                status = settle_top(pool, call, &pull->image, own.images[0]);
+            }
         }
-        if (own.count > 0) {
+        if (status == SLUICE_OK || status == SLUICE_PENDING) {
             status = turn(pool, call, &own, pull);
         }
     } while (status == SLUICE_PENDING && merge_now_ns() < until);

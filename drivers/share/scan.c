@@ -310,9 +310,10 @@ static bool add_bond(struct scan *scan, struct index_image *image,
 static int32_t make_manifest(struct scan *scan, const struct volume_meta *meta,
                              const struct found *found, struct manifest *ret_manifest) {
     struct share_pool *pool = scan->pool;
-    struct chain chain;
+    struct chain_link parent;
+    uint64_t size;
     const struct chain_link top = {meta->id, found->generation, found->format};
-    int32_t status = chain_open(pool, scan->call, &top, NULL, false, &chain);
+    int32_t status = chain_look(pool, scan->call, &top, &size, &parent);
     if (status != SLUICE_OK) {
         return status;
     }
@@ -320,15 +321,12 @@ static int32_t make_manifest(struct scan *scan, const struct volume_meta *meta,
         .volume = meta->id,
         .generation = found->generation,
         .format = found->format,
-        .size_bytes = image_size(chain.images[0]),
+        .size_bytes = size,
+        .parent_volume = parent.volume,
+        .parent_generation = parent.generation,
+        .parent_format = parent.format,
     };
     memcpy(ret_manifest->name, meta->name, sizeof ret_manifest->name);
-    if (chain.count > 1) {
-        ret_manifest->parent_volume = chain.links[1].volume;
-        ret_manifest->parent_generation = chain.links[1].generation;
-        ret_manifest->parent_format = chain.links[1].format;
-    }
-    chain_close(&chain);
     return manifest_store(pool->fs, scan->call, ret_manifest);
 }
 
