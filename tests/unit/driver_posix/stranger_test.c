@@ -19,7 +19,9 @@
 #include <cmocka.h>
 
 #include "driver_host.h"
+#include "image/image.h"
 #include "image/qcow2_layout.h"
+#include "image_file/real_file.h"
 #include "tree.h"
 
 #define MIB (UINT64_C(1) << 20)
@@ -81,9 +83,10 @@ static int drop(void **state) {
 /* ---- the host ------------------------------------------------------------------------------- */
 
 static void text_of(const struct sluice_uuid *id, char *ret_text) {
-    char *to = ret_text;
+    size_t at = 0;
     for (size_t i = 0; i < sizeof id->bytes; i++) {
-        to += sprintf(to, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", id->bytes[i]);
+        const char *dash = i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "";
+        at += (size_t)snprintf(ret_text + at, 4, "%s%02x", dash, id->bytes[i]);
     }
 }
 
@@ -225,20 +228,33 @@ static uint64_t used_by_image(void) {
     return (uint64_t)seen.st_blocks * 512;
 }
 
-/* 64 TiB by one field, and a table for them that is a hole: a merge would fill it with zeroes. */
+/* A valid image of 64 TiB, which costs the host a MiB: a merge would fill it with zeroes. */
+static void grow_by_host(void) {
+    char path[1024];
+    struct image *image;
+    struct image *parent;
+    struct image_error error;
+    path_of(&volume, "g000002.qcow2", path);
+    struct image_file *file = real_file_open(path);
+    path_of(&volume, "g000001.raw", path);
+    struct image_file *below = real_file_open(path);
+    assert_int_equal(image_open(file, IMAGE_FORMAT_QCOW2, 0, 0, &image, &error), SLUICE_OK);
+    assert_int_equal(image_open(below, IMAGE_FORMAT_RAW, 0, 0, &parent, &error), SLUICE_OK);
+    assert_int_equal(image_attach_parent(image, parent, &error), SLUICE_OK);
+    assert_int_equal(image_resize(image, IMAGE_SIZE_MAX, &error), SLUICE_OK);
+    image_close(image);
+    image_close(parent);
+    file->ops->close(file);
+    below->ops->close(below);
+}
+
 static void nor_a_size(void **state) {
     (void)state;
     struct timespec begun;
     struct timespec ended;
     struct sluice_volume told;
-    int fd = open_image_of_volume("g000002.qcow2");
-    off_t end = lseek(fd, 0, SEEK_END);
-    end += (off_t)(PIECE - (uint64_t)end % PIECE);
-    assert_int_equal(ftruncate(fd, end + (off_t)MIB), 0);
-    close(fd);
-    put64(QCOW2_AT_L1_OFFSET, (uint64_t)end);
-    put32(QCOW2_AT_L1_SIZE, (uint32_t)(MIB / QCOW2_ENTRY_BYTES));
-    put64(QCOW2_AT_SIZE, UINT64_C(1) << 46);
+    uint64_t before = used_by_image();
+    grow_by_host();
     assert_int_equal(read_all(&volume, true), SLUICE_OK);
     clock_gettime(CLOCK_MONOTONIC, &begun);
     assert_int_equal(host_snapshot_delete(&pool, &volume, &snapshot), SLUICE_OK);
@@ -246,7 +262,7 @@ static void nor_a_size(void **state) {
     assert_true(ended.tv_sec - begun.tv_sec < 10);
     assert_int_equal(host_get(&pool, &volume, &told), SLUICE_OK);
     assert_int_equal(told.size_bytes, SIZE);
-    assert_true(used_by_image() < SIZE + MIB);
+    assert_true(used_by_image() <= before + SIZE + 4 * MIB); /* what is merged, and a table */
     assert_int_equal(read_all(&volume, false), SLUICE_OK);
     use_and_delete();
 }
