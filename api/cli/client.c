@@ -50,12 +50,12 @@ void client_catch_signals(void) {
     sigaction(SIGTERM, &action, NULL);
 }
 
-bool client_interrupted(void) {
+static bool is_interrupted(void) {
     return interrupted != 0;
 }
 
 void client_pause(uint32_t ms) {
-    if (!client_interrupted())
+    if (!is_interrupted())
         poll(NULL, 0, (int)ms);
 }
 
@@ -219,7 +219,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg) {
 
 static int on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d) {
     (void)arg, (void)a, (void)b, (void)c, (void)d;
-    return client_interrupted() ? 1 : 0;
+    return is_interrupted() ? 1 : 0;
 }
 
 static void set_callbacks(struct exchange *exchange) {
@@ -327,7 +327,7 @@ enum client_result client_ask(struct client *client, const struct client_request
         request_headers(client, request, "application/json, application/problem+json");
     uint32_t pause_ms = CLIENT_BACKOFF_MS;
     CURLcode code = CURLE_OK;
-    for (int try = 1; try <= CLIENT_TRIES_MAX && !client_interrupted(); try++) {
+    for (int try = 1; try <= CLIENT_TRIES_MAX && !is_interrupted(); try++) {
         answer_clear(ret);
         code = perform(&exchange, request, headers, ANSWER_TIMEOUT_S + (long)request->wait_s);
         ret->sent = ret->sent || code != CURLE_COULDNT_CONNECT;
@@ -338,7 +338,7 @@ enum client_result client_ask(struct client *client, const struct client_request
         pause_ms *= 2;
     }
     curl_slist_free_all(headers);
-    if (client_interrupted() && (code != CURLE_OK || ret->status == 0))
+    if (is_interrupted() && (code != CURLE_OK || ret->status == 0))
         return CLIENT_INTERRUPTED;
     if (code == CURLE_OK)
         return CLIENT_ANSWERED;
@@ -358,7 +358,7 @@ enum client_result client_follow(struct client *client, const char *path, const 
         headers = put_header(headers, "Last-Event-ID", last_id);
     CURLcode code = perform(&exchange, &request, headers, 0);
     curl_slist_free_all(headers);
-    if (client_interrupted())
+    if (is_interrupted())
         return CLIENT_INTERRUPTED;
     if (code == CURLE_OK && ret->status != 200)
         return CLIENT_ANSWERED;

@@ -76,7 +76,6 @@ enum client_result client_follow(struct client *client, const char *path, const 
 
 /* From here on SIGINT and SIGTERM end a request and no longer the process. */
 void client_catch_signals(void);
-bool client_interrupted(void);
 /* Sleeps; less when interrupted. */
 void client_pause(uint32_t ms);
 

@@ -16,7 +16,7 @@ const char *command_words(const struct command *command) {
     return command->route != NULL ? command->cli->words : command->builtin->words;
 }
 
-const char *command_summary(const struct command *command) {
+static const char *summary_of(const struct command *command) {
     return command->route != NULL ? command->cli->summary : command->builtin->sentence;
 }
 
@@ -105,7 +105,7 @@ static void print_synopsis(FILE *out, const struct command *command) {
 
 static void print_command_line(void *arg, const struct command *command) {
     FILE *out = arg;
-    fprintf(out, "  %-22s %s\n", command_words(command), command_summary(command));
+    fprintf(out, "  %-22s %s\n", command_words(command), summary_of(command));
 }
 
 void help_options(FILE *out) {
@@ -179,7 +179,7 @@ static void print_fields(FILE *out, const struct route_field *fields, size_t cou
 void help_command(FILE *out, const struct command *command) {
     char name[OPTION_NAME_MAX];
     print_synopsis(out, command);
-    fprintf(out, "\n\n%s.\n", command_summary(command));
+    fprintf(out, "\n\n%s.\n", summary_of(command));
     if (command->route == NULL)
         return;
     const struct route *route = command->route;

@@ -19,7 +19,6 @@ struct command {
 };
 void help_commands(void (*each)(void *arg, const struct command *command), void *arg);
 const char *command_words(const struct command *command);
-const char *command_summary(const struct command *command);
 
 void help_all(FILE *out);
 void help_noun(FILE *out, const char *noun);

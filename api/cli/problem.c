@@ -15,7 +15,8 @@ const struct cli_exit_row cli_exits[] = {
 };
 const size_t cli_exit_count = sizeof cli_exits / sizeof cli_exits[0];
 
-enum cli_exit problem_exit(int status, const char *code) {
+/* Of an HTTP status and a code of docs/ERRORS.md. */
+static enum cli_exit exit_of(int status, const char *code) {
     if (strcmp(code, "cancelled") == 0)
         return CLI_FAILED;
     if (strcmp(code, "stopping") == 0)
@@ -81,7 +82,7 @@ enum cli_exit problem_print_json(FILE *out, int status, const json_t *problem) {
     const char *operation = text_member(problem, "operation");
     if (code[0] == '\0') {
         fprintf(out, "sluice: the answer is %d, without a problem's details\n", status);
-        return problem_exit(status, "");
+        return exit_of(status, "");
     }
     say(out, text_member(problem, "title"), text_member(problem, "detail"), code,
         text_member(problem, "advice"));
@@ -91,7 +92,7 @@ enum cli_exit problem_print_json(FILE *out, int status, const json_t *problem) {
         render_text(out, operation);
         fputc('\n', out);
     }
-    return problem_exit(status, code);
+    return exit_of(status, code);
 }
 
 enum cli_exit problem_print(FILE *out, const struct client_answer *answer) {
@@ -111,7 +112,7 @@ enum cli_exit problem_operation(FILE *out, const json_t *operation) {
     fputs("  operation: ", out);
     render_text(out, text_member(operation, "id"));
     fputc('\n', out);
-    return problem_exit(err_http(code), err_slug(code));
+    return exit_of(err_http(code), err_slug(code));
 }
 
 void problem_say(FILE *out, const struct err *err) {

@@ -26,8 +26,6 @@ struct cli_exit_row {
 extern const struct cli_exit_row cli_exits[];
 extern const size_t cli_exit_count;
 
-/* Of an HTTP status and a code of docs/ERRORS.md. */
-enum cli_exit problem_exit(int status, const char *code);
 /* Prints an answer that is no success (RFC 9457 section 3, or whatever came). */
 enum cli_exit problem_print(FILE *out, const struct client_answer *answer);
 enum cli_exit problem_print_json(FILE *out, int status, const json_t *problem);

@@ -19,13 +19,6 @@ uint64_t rng_below(struct rng *rng, uint64_t limit) {
     return rng_next(rng) % limit;
 }
 
-void rng_fill(struct rng *rng, void *ret_bytes, size_t length) {
-    uint8_t *to = ret_bytes;
-    for (size_t i = 0; i < length; i++) {
-        to[i] = (uint8_t)(rng_next(rng) >> 32);
-    }
-}
-
 /* splitmix64's finish: neighbouring places get bytes that have nothing to do with each other. */
 uint8_t pattern_byte(uint64_t number, uint64_t offset) {
     uint64_t mixed = number * UINT64_C(0x9e3779b97f4a7c15) + offset;

@@ -18,7 +18,6 @@ struct rng {
 struct rng rng_of_seed(uint64_t seed);
 uint64_t rng_next(struct rng *rng);
 uint64_t rng_below(struct rng *rng, uint64_t limit);
-void rng_fill(struct rng *rng, void *ret_bytes, size_t length);
 
 /* The bytes of pattern `number` at `offset` of a volume. Each depends on its place, so that bytes
  * which come from elsewhere are seen, and none is zero, so that a hole is. */

@@ -126,7 +126,6 @@ int32_t qcow2_set_parent(struct image *image, const char *name, uint32_t format,
 
 /* ---- qcow2_count.c --------------------------------------------------------------------------- */
 
-uint64_t qcow2_count_load(const uint8_t *counts, uint64_t index, uint32_t order);
 void qcow2_count_store(uint8_t *counts, uint64_t index, uint32_t order, uint64_t count);
 int32_t qcow2_count_get(struct qcow2 *q, uint64_t cluster, uint64_t *ret_count);
 /* The count becomes exactly this; makes the block that holds it where there is none. */
@@ -187,7 +186,6 @@ int32_t qcow2_file_write(struct qcow2 *q, uint64_t offset, const void *bytes, si
 int32_t qcow2_file_flush(struct qcow2 *q);
 /* Remembers what the file answered to a change: the status. */
 int32_t qcow2_noted(struct qcow2 *q, int32_t status);
-int32_t qcow2_file_zero(struct qcow2 *q, uint64_t offset, uint64_t length);
 int32_t qcow2_write(struct image *image, uint64_t offset, const uint8_t *bytes, size_t length);
 int32_t qcow2_zero(struct image *image, uint64_t offset, uint64_t length, bool hold);
 int32_t qcow2_trim(struct image *image, uint64_t offset, uint64_t length);

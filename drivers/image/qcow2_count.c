@@ -21,7 +21,7 @@ static uint64_t count_max(const struct qcow2 *q) {
                                                       : (UINT64_C(1) << (1u << q->count_order)) - 1;
 }
 
-uint64_t qcow2_count_load(const uint8_t *counts, uint64_t index, uint32_t order) {
+static uint64_t count_load(const uint8_t *counts, uint64_t index, uint32_t order) {
     if (order < 3) {
         uint32_t bits = 1u << order;
         uint64_t bit = index * bits;
@@ -85,7 +85,7 @@ int32_t qcow2_count_get(struct qcow2 *q, uint64_t cluster, uint64_t *ret_count) 
     if (status != SLUICE_OK)
         return status;
     *ret_count =
-        counts == NULL ? 0 : qcow2_count_load(counts, index_in_slice(q, cluster), q->count_order);
+        counts == NULL ? 0 : count_load(counts, index_in_slice(q, cluster), q->count_order);
     return SLUICE_OK;
 }
 
@@ -265,7 +265,7 @@ int32_t qcow2_count_set(struct qcow2 *q, uint64_t cluster, uint64_t count) {
 
 static uint64_t free_in_slice(const struct qcow2 *q, const uint8_t *counts, uint64_t from,
                               uint64_t end) {
-    while (from < end && qcow2_count_load(counts, from, q->count_order) != 0)
+    while (from < end && count_load(counts, from, q->count_order) != 0)
         from++;
     return from;
 }
@@ -273,7 +273,7 @@ static uint64_t free_in_slice(const struct qcow2 *q, const uint8_t *counts, uint
 static uint64_t free_run(const struct qcow2 *q, const uint8_t *counts, uint64_t from,
                          uint64_t end) {
     uint64_t at = from;
-    while (at < end && qcow2_count_load(counts, at, q->count_order) == 0)
+    while (at < end && count_load(counts, at, q->count_order) == 0)
         at++;
     return at - from;
 }
@@ -426,7 +426,7 @@ static void count_down(struct qcow2 *q, uint8_t *counts, uint64_t cluster, uint6
     uint64_t index = index_in_slice(q, cluster);
     uint64_t empty = 0; /* clusters just before i that nobody uses any more */
     for (uint64_t i = 0; i < count; i++) {
-        uint64_t now = qcow2_count_load(counts, index + i, q->count_order);
+        uint64_t now = count_load(counts, index + i, q->count_order);
         if (now == 1 && cluster + i < q->cursor)
             q->cursor = cluster + i;
         if (now > 0)

@@ -33,7 +33,7 @@ int32_t qcow2_file_write(struct qcow2 *q, uint64_t offset, const void *bytes, si
     return written(q, offset + length, status);
 }
 
-int32_t qcow2_file_zero(struct qcow2 *q, uint64_t offset, uint64_t length) {
+static int32_t file_zero(struct qcow2 *q, uint64_t offset, uint64_t length) {
     int32_t status = image_file_write_zeroes(q->image.file, offset, length);
     return written(q, offset + length, status);
 }
@@ -56,7 +56,7 @@ static int32_t make_table(struct qcow2 *q, uint32_t l1_index) {
     table_cache_forget(&q->cache, offset, q->image.cluster_bytes);
     if (offset < q->zero_from) {
         q->unstable = true;
-        status = qcow2_file_zero(q, offset, q->image.cluster_bytes);
+        status = file_zero(q, offset, q->image.cluster_bytes);
     } else {
         q->zero_from = offset + q->image.cluster_bytes; /* slices will be written */
     }
@@ -135,7 +135,7 @@ static int32_t fill(struct qcow2 *q, uint64_t offset, uint64_t to, size_t length
     if (status != SLUICE_OK || (zero && fresh) || length == 0)
         return status;
     if (zero)
-        return qcow2_file_zero(q, to, length);
+        return file_zero(q, to, length);
     status = image_chain_read(&q->image, offset, q->scratch, length);
     return status == SLUICE_OK ? qcow2_file_write(q, to, q->scratch, length) : status;
 }

@@ -112,19 +112,15 @@ const uint8_t *table_cache_peek(const struct table_cache *cache, uint64_t offset
     return bytes_of(cache, at);
 }
 
-static int32_t get(struct table_cache *cache, enum table_kind kind, uint64_t offset, bool read,
-                   uint8_t **ret_bytes) {
+int32_t table_cache_get(struct table_cache *cache, enum table_kind kind, uint64_t offset,
+                        uint8_t **ret_bytes) {
     uint32_t at = find(cache, offset);
     if (at == TABLE_NO_SLOT) {
         at = victim(cache);
         MUST(at != TABLE_NO_SLOT); /* who changes slices looks whether it is crowded */
         unlink_slot(cache, at);
-        int32_t status = SLUICE_OK;
-        if (read)
-            status = cache->file->ops->read(cache->file, offset, bytes_of(cache, at),
-                                            cache->slice_bytes);
-        else
-            memset(bytes_of(cache, at), 0, cache->slice_bytes);
+        int32_t status =
+            cache->file->ops->read(cache->file, offset, bytes_of(cache, at), cache->slice_bytes);
         if (status != SLUICE_OK)
             return status;
         uint32_t *head = head_of(cache, offset);
@@ -138,16 +134,6 @@ static int32_t get(struct table_cache *cache, enum table_kind kind, uint64_t off
     mark_used(slot);
     *ret_bytes = bytes_of(cache, at);
     return SLUICE_OK;
-}
-
-int32_t table_cache_get(struct table_cache *cache, enum table_kind kind, uint64_t offset,
-                        uint8_t **ret_bytes) {
-    return get(cache, kind, offset, true, ret_bytes);
-}
-
-int32_t table_cache_get_zero(struct table_cache *cache, enum table_kind kind, uint64_t offset,
-                             uint8_t **ret_bytes) {
-    return get(cache, kind, offset, false, ret_bytes);
 }
 
 void table_cache_changed(struct table_cache *cache, uint64_t offset, uint32_t from, uint32_t to) {

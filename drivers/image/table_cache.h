@@ -53,9 +53,6 @@ void table_cache_release(struct table_cache *cache);
 const uint8_t *table_cache_peek(const struct table_cache *cache, uint64_t offset);
 int32_t table_cache_get(struct table_cache *cache, enum table_kind kind, uint64_t offset,
                         uint8_t **ret_bytes);
-/* As get, for a slice that is known to be all zeroes in the file. */
-int32_t table_cache_get_zero(struct table_cache *cache, enum table_kind kind, uint64_t offset,
-                             uint8_t **ret_bytes);
 /* Bytes from..to of the slice at `offset`, which is there, were changed. */
 void table_cache_changed(struct table_cache *cache, uint64_t offset, uint32_t from, uint32_t to);
 /* Three quarters are dirty: write before the next change. */

@@ -26,7 +26,9 @@ struct ask nfs_fs_ask(struct nfs_fs *fs) {
                         .patience_ms = CONTROL_PATIENCE_MS};
 }
 
-int32_t nfs_fs_say(struct nfs_fs *fs, struct sluice_call *call, int32_t status, const char *text) {
+/* Answers `status` with a text; without a call nobody reads it. */
+static int32_t answer_text(struct nfs_fs *fs, struct sluice_call *call, int32_t status,
+                           const char *text) {
     const struct sluice_services *services = fs->base.services;
     return call != NULL ? services->fail(services, call, status, text) : status;
 }
@@ -43,7 +45,7 @@ int32_t nfs_fs_fail(struct nfs_fs *fs, struct sluice_call *call, const struct as
     snprintf(text, sizeof text, "cannot %s %.100s%s%.80s:%.100s: %.180s", what, path,
              path[0] != '\0' ? " on " : "", fs->control.server.host, fs->control.server.path,
              control_reason(ask, code));
-    return nfs_fs_say(fs, call, status, text);
+    return answer_text(fs, call, status, text);
 }
 
 /* ---- the root ------------------------------------------------------------------------------- */
@@ -117,7 +119,7 @@ static int32_t hand_out(struct nfs_fs *fs, struct sluice_call *call, const char 
                         struct image_file **ret_file) {
     struct nfs_file *file = file_create(fs, path, &spot->handle, &spot->attributes, as, patient);
     if (file == NULL) {
-        return nfs_fs_say(fs, call, SLUICE_NO_MEMORY, "no memory for an open file");
+        return answer_text(fs, call, SLUICE_NO_MEMORY, "no memory for an open file");
     }
     if (patient) {
         pthread_mutex_lock(&fs->lock);
@@ -200,12 +202,12 @@ static int32_t fs_let(struct share_fs *base, struct sluice_call *call, const cha
     uint32_t mode, gid;
     if (is_fenced(fs, path, NULL)) { /* it has its epoch's group, and nobody beside it */
         return count == 0 ? SLUICE_OK
-                          : nfs_fs_say(fs, call, SLUICE_BUSY, "the volume is open for data calls");
+                          : answer_text(fs, call, SLUICE_BUSY, "the volume is open for data calls");
     }
     int code = path_find(fs, &ask, path, &spot);
     if (code == 0) {
         if (!bits_of(fs, spot.attributes.type == NF3DIR, rights, count, &mode, &gid)) {
-            return nfs_fs_say(
+            return answer_text(
                 fs, call, SLUICE_UNSUPPORTED,
                 "NFS gives a file to one group: several hosts that write need a common gid");
         }
@@ -246,7 +248,7 @@ static int32_t mount_first(struct nfs_fs *fs, struct sluice_call *call) {
                   "there is such an export (showmount -e), who its clients are, and whether it "
                   "wants ports below 1024",
             fs->control.server.host, fs->control.server.path);
-        return nfs_fs_say(fs, call, code == NFS3ERR_NOENT ? SLUICE_VANISHED : SLUICE_ACCESS, text);
+        return answer_text(fs, call, code == NFS3ERR_NOENT ? SLUICE_VANISHED : SLUICE_ACCESS, text);
     }
     if (code == 0) {
         what = "ask for the limits of";
@@ -259,7 +261,7 @@ int32_t nfs_fs_open(struct nfs_fs *fs, struct sluice_call *call) {
     char text[SLUICE_TEXT_MAX];
     fs->base.ops = &fs_ops;
     if (!server_resolve(&fs->control.server, text)) {
-        return nfs_fs_say(fs, call, SLUICE_UNREACHABLE, text);
+        return answer_text(fs, call, SLUICE_UNREACHABLE, text);
     }
     pthread_mutex_init(&fs->lock, NULL);
     health_init(&fs->health, fs->base.services);

@@ -61,8 +61,6 @@ struct nfs_fs *nfs_fs_of(struct share_fs *base);
 int nfs_fs_set_access(struct ask *ask, const struct handle *handle, uint32_t mode, uint32_t gid);
 /* For a call of the pool's own. */
 struct ask nfs_fs_ask(struct nfs_fs *fs);
-/* Answers `status` with a text; without a call nobody reads it. */
-int32_t nfs_fs_say(struct nfs_fs *fs, struct sluice_call *call, int32_t status, const char *text);
 /* Says "cannot <what> <path>: ..." and returns the status of `code`. */
 int32_t nfs_fs_fail(struct nfs_fs *fs, struct sluice_call *call, const struct ask *ask, int code,
                     const char *what, const char *path);

@@ -31,10 +31,3 @@ void health_better(struct health *health) {
     }
     pthread_mutex_unlock(&health->lock);
 }
-
-bool health_is_good(struct health *health) {
-    pthread_mutex_lock(&health->lock);
-    bool good = health->troubled == 0;
-    pthread_mutex_unlock(&health->lock);
-    return good;
-}

@@ -21,6 +21,5 @@ void health_init(struct health *health, const struct sluice_services *services);
 void health_release(struct health *health);
 void health_trouble(struct health *health, const char *text);
 void health_better(struct health *health);
-bool health_is_good(struct health *health);
 
 #endif

@@ -51,11 +51,12 @@ struct stream {
     struct line lines[STREAM_LINES_MAX];
 };
 
-void stream_lock(struct stream *stream) {
+/* The lock under which `done` is called. */
+static void lock_stream(struct stream *stream) {
     pthread_mutex_lock(&stream->lock);
 }
 
-void stream_unlock(struct stream *stream) {
+static void unlock_stream(struct stream *stream) {
     pthread_mutex_unlock(&stream->lock);
 }
 
@@ -377,7 +378,7 @@ static void pump(struct stream *stream) {
 }
 
 void stream_submit(struct stream *stream, struct piece *pieces) {
-    stream_lock(stream);
+    lock_stream(stream);
     while (pieces != NULL) {
         struct piece *piece = pieces;
         pieces = piece->next;
@@ -386,7 +387,7 @@ void stream_submit(struct stream *stream, struct piece *pieces) {
         queue_append(stream, piece);
     }
     pump(stream);
-    stream_unlock(stream);
+    unlock_stream(stream);
 }
 
 /* ---- what the watches tell ------------------------------------------------------------------ */
@@ -407,7 +408,7 @@ static void line_serve(struct line *line, uint32_t ready) {
 static void on_line_ready(void *argument, uint32_t ready) {
     struct line *line = argument;
     struct stream *stream = line->stream;
-    stream_lock(stream);
+    lock_stream(stream);
     if (!stream->closing && line->state != LINE_DOWN) {
         if ((ready & SLUICE_READY_TIMEOUT) == 0) {
             line_serve(line, ready);
@@ -417,20 +418,20 @@ static void on_line_ready(void *argument, uint32_t ready) {
         }
         pump(stream);
     }
-    stream_unlock(stream);
+    unlock_stream(stream);
 }
 
 static void on_timer(void *argument, uint32_t ready) {
     struct stream *stream = argument;
     uint64_t times;
     (void)ready;
-    stream_lock(stream);
+    lock_stream(stream);
     ssize_t taken = read(stream->timer, &times, sizeof times);
     (void)taken;
     if (!stream->closing) {
         pump(stream);
     }
-    stream_unlock(stream);
+    unlock_stream(stream);
 }
 
 /* ---- life ----------------------------------------------------------------------------------- */
@@ -460,12 +461,12 @@ struct stream *stream_open(struct nfs_fs *fs, uint32_t lines, stream_done *done)
         free(stream);
         return NULL;
     }
-    stream_lock(stream);
+    lock_stream(stream);
     for (uint32_t i = 0; i < stream->line_count; i++) {
         stream->lines[i].stream = stream;
         line_connect(&stream->lines[i]);
     }
-    stream_unlock(stream);
+    unlock_stream(stream);
     return stream;
 }
 
@@ -473,9 +474,9 @@ void stream_close(struct stream *stream) {
     if (stream == NULL) {
         return;
     }
-    stream_lock(stream);
+    lock_stream(stream);
     stream->closing = true; /* from here on the watches' functions touch nothing */
-    stream_unlock(stream);
+    unlock_stream(stream);
     stream->services->unwatch(stream->services, stream->timer_watch);
     for (uint32_t i = 0; i < stream->line_count; i++) {
         struct line *line = &stream->lines[i];

@@ -56,8 +56,4 @@ struct stream *stream_open(struct nfs_fs *fs, uint32_t lines, stream_done *done)
 void stream_close(struct stream *stream);
 /* Pieces linked by `next`. */
 void stream_submit(struct stream *stream, struct piece *pieces);
-/* The lock under which `done` is called. */
-void stream_lock(struct stream *stream);
-void stream_unlock(struct stream *stream);
-
 #endif

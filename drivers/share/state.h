@@ -76,8 +76,6 @@ struct overlay {
     uint32_t parent_format;
     bool made; /* the file is there already, raw */
 };
-int32_t volume_make_image(struct share_pool *pool, struct sluice_call *call,
-                          const struct volume_meta *meta, const struct overlay *overlay);
 /* Removes an image and its manifest from the share and, where it is there, from the index. */
 int32_t volume_remove_image(struct share_pool *pool, struct sluice_call *call,
                             const struct sluice_uuid *volume, uint64_t generation, uint32_t format);

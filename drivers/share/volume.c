@@ -204,7 +204,7 @@ static int32_t create_image(struct share_pool *pool, struct sluice_call *call, c
                             error.text);
 }
 
-int32_t volume_make_image(struct share_pool *pool, struct sluice_call *call,
+static int32_t make_image(struct share_pool *pool, struct sluice_call *call,
                           const struct volume_meta *meta, const struct overlay *overlay) {
     char path[SHARE_PATH_MAX];
     char parent[LAYOUT_PARENT];
@@ -278,7 +278,7 @@ int32_t volume_remove_image(struct share_pool *pool, struct sluice_call *call,
 
 int32_t volume_prepare(struct share_pool *pool, struct sluice_call *call,
                        const struct volume_meta *meta, const struct overlay *overlay) {
-    int32_t status = volume_make_image(pool, call, meta, overlay);
+    int32_t status = make_image(pool, call, meta, overlay);
     if (status != SLUICE_OK) {
         return status;
     }

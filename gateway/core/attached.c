@@ -33,7 +33,8 @@ bool attached_writes(const struct attachment_record *attachment) {
     return strcmp(attachment->mode, MODE_READ_ONLY) != 0;
 }
 
-enum attached_act attached_act_of(const struct attachment_record *wanted) {
+/* The act that making this attachment is, by its mode and by who serves it. */
+static enum attached_act act_of(const struct attachment_record *wanted) {
     bool nbd = wanted->served;
     if (strcmp(wanted->mode, MODE_MIGRATE) == 0)
         return nbd ? ATTACHED_NBD_MIGRATE : ATTACHED_DIRECT_MIGRATE;
@@ -194,7 +195,7 @@ bool attached_permit_host(struct op *op, const struct attachment_record *wanted,
         .op = op,
         .volume = wanted->volume,
         .snapshot = wanted->snapshot,
-        .act = attached_act_of(wanted),
+        .act = act_of(wanted),
         .name = arena_printf(&op->arena, "%s %s",
                              uuid_is_zero(&wanted->snapshot) ? "volume" : "snapshot", name),
         .format = "",

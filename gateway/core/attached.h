@@ -41,8 +41,6 @@ enum attached_act {
 /* Is it one of the modes? */
 bool attached_mode_known(const char *mode);
 bool attached_writes(const struct attachment_record *attachment);
-/* The act that making this attachment is, by its mode and by who serves it. */
-enum attached_act attached_act_of(const struct attachment_record *wanted);
 
 /* false: some attachment of the volume forbids the act. */
 bool attached_permit(struct op *op, const struct volume_record *volume, enum attached_act act,

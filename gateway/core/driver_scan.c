@@ -18,7 +18,7 @@
 
 /* ---- the set -------------------------------------------------------------------------------- */
 
-struct driver *driver_add(struct drivers *drivers, const char *name, const char *version) {
+static struct driver *add_driver(struct drivers *drivers, const char *name, const char *version) {
     if (drivers->count >= DRIVERS_MAX)
         return NULL;
     struct driver *driver = calloc(1, sizeof *driver);
@@ -73,7 +73,7 @@ static uint32_t index_of(const struct drivers *drivers, const struct driver *dri
 
 static struct driver *find_or_add(struct drivers *drivers, const char *name, const char *version) {
     struct driver *driver = driver_find(drivers->core, name, version);
-    return driver != NULL ? driver : driver_add(drivers, name, version);
+    return driver != NULL ? driver : add_driver(drivers, name, version);
 }
 
 /* What failed or went away is looked at as if for the first time. */
@@ -204,7 +204,7 @@ static bool on_remembered(void *arg, const struct catalog_entry *entry) {
                      NULL)) {
         (void)driver_state_parse(record.state, &state);
         if (state != DRIVER_REMOVED) /* those would only take the room of others */
-            driver = driver_add(drivers, record.name, record.version);
+            driver = add_driver(drivers, record.name, record.version);
     }
     if (driver != NULL) {
         text_copy(driver->category, sizeof driver->category, record.category);

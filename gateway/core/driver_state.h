@@ -46,7 +46,6 @@ struct drivers {
     void *done_arg;
 };
 
-struct driver *driver_add(struct drivers *drivers, const char *name, const char *version);
 /* Moves by an event that the table permits here; anything else is our bug. */
 void driver_must_move(struct driver *driver, enum driver_event event);
 /* As far as it comes without being started: DISCOVERED to RESOLVED. */

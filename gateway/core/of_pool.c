@@ -78,7 +78,8 @@ void pool_after_undo(struct op *op) {
         pool_settle(pool);
 }
 
-bool pool_lock_driver(struct op *op, const char *name, const char *version, struct err *err) {
+/* Nobody stops the driver while an operation starts a runner with it. */
+static bool lock_driver(struct op *op, const char *name, const char *version, struct err *err) {
     const struct driver *driver = driver_find(op->core, name, version);
     return driver == NULL || op_lock(op, LOCK_OBJECT, driver_tag(driver), false, err);
 }
@@ -88,7 +89,7 @@ void pool_recall(struct op *op) {
     op_after_end(op, pool_catch_up);
     const struct pool *pool = pool_find(op->core, &op->record.object);
     if (pool != NULL)
-        (void)pool_lock_driver(op, pool->record.driver, pool->record.driver_version, NULL);
+        (void)lock_driver(op, pool->record.driver, pool->record.driver_version, NULL);
 }
 
 struct pool *pool_own(struct op *op) {
@@ -148,7 +149,7 @@ bool pool_update_prepare(struct op *op, struct catalog_txn *txn, struct err *err
         return false;
     if (strcmp(before.state, "creating") == 0 || strcmp(before.state, "deleting") == 0)
         return err_set(err, ERR_STATE, "pool %s is %s", before.name, before.state);
-    if (!pool_lock_driver(op, before.driver, before.driver_version, err))
+    if (!lock_driver(op, before.driver, before.driver_version, err))
         return false;
     after = before;
     after.updated_at = clock_wall_ms();
@@ -267,7 +268,7 @@ bool pool_upgrade_prepare(struct op *op, struct catalog_txn *txn, struct err *er
     if (!driver_reads_formats_of(driver,
                                  driver_find(op->core, before.driver, before.driver_version), err))
         return false;
-    if (!pool_lock_driver(op, before.driver, driver_version(driver), err))
+    if (!lock_driver(op, before.driver, driver_version(driver), err))
         return false;
     after = before;
     after.driver_version = driver_version(driver);
@@ -305,7 +306,7 @@ static bool pool_in_state(struct op *op, const char *one, const char *other, str
         return false;
     if (strcmp(record.state, one) != 0 && strcmp(record.state, other) != 0)
         return err_set(err, ERR_STATE, "pool %s is %s", record.name, record.state);
-    return pool_lock_driver(op, record.driver, record.driver_version, err);
+    return lock_driver(op, record.driver, record.driver_version, err);
 }
 
 bool pool_enable_prepare(struct op *op, struct catalog_txn *txn, struct err *err) {

@@ -20,8 +20,6 @@ bool pool_set_state(struct op *op, struct catalog_txn *txn, const char *state, s
 void pool_catch_up(struct op *op);
 /* The same, and its runner runs or not as the record says. */
 void pool_after_undo(struct op *op);
-/* Nobody stops the driver while an operation starts a runner with it. */
-bool pool_lock_driver(struct op *op, const char *name, const char *version, struct err *err);
 void pool_recall(struct op *op);
 /* The pool of the operation. NULL: it is not there, and the step has been answered so. */
 struct pool *pool_own(struct op *op);

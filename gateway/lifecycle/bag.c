@@ -215,22 +215,6 @@ const char *bag_text(const char *typed) {
     return typed + 2;
 }
 
-void bag_json(const struct text_pairs *typed, struct buf *buf) {
-    buf_put_u8(buf, '{');
-    for (uint32_t i = 0; i < typed->count; i++) {
-        const char *value = typed->at[i].value;
-        if (i > 0)
-            buf_put_u8(buf, ',');
-        json_text(buf, typed->at[i].name);
-        buf_put_u8(buf, ':');
-        if (value[0] == 'n' || value[0] == 'b')
-            buf_printf(buf, "%s", bag_text(value));
-        else
-            json_text(buf, bag_text(value));
-    }
-    buf_put_u8(buf, '}');
-}
-
 static void member(struct buf *buf, const char *name, const char *text) {
     buf_printf(buf, ",\"%s\":", name);
     json_text(buf, text);

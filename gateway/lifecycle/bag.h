@@ -67,8 +67,6 @@ bool bag_join(const struct bag *bag, struct arena *arena, struct text_pairs *ret
 
 /* The text of a typed value: "42" of "n:42", "true" of "b:1". */
 const char *bag_text(const char *typed);
-/* Appends typed pairs as a JSON object of strings, numbers and booleans. */
-void bag_json(const struct text_pairs *typed, struct buf *buf);
 /* Appends the descriptors as a JSON array, labels and descriptions in the language of messages:
  * [{"name","type","required","secret","default"?,"label","description","max_length"?,"minimum"?,
  * "maximum"?,"one_of"?}]. Enough for a form that validates before it sends. */
