@@ -67,6 +67,8 @@ struct connection {
     uint64_t skip;           /* payload of a request that was refused */
     struct holder holder;
     uint32_t request_count;
+    uint32_t held;            /* requests that wait for another's reply to end */
+    struct request *replying; /* a simple reply that began and has not ended */
     struct request_list requests;
     struct piece_chain pieces; /* to be sent */
     size_t piece_sent;         /* bytes of the first */

@@ -40,7 +40,7 @@ struct request *request_take(struct request_table *table, struct connection *con
     TAILQ_REMOVE(&table->free, request, link);
     table->free_count--;
     request->state = REQUEST_OPEN;
-    request->answered = request->began = false;
+    request->answered = request->began = request->held = false;
     request->outstanding = request->pieces = request->error = 0;
     request->next = command->offset;
     request->command = *command;
@@ -93,6 +93,28 @@ static bool is_structured(const struct request *request) {
     return request->connection->handshake.structured;
 }
 
+/* A simple reply of a read is header and bytes, and nothing may come in between, however many calls
+ * it is made of. What would is held until that reply has ended. A read that still needs pages does
+ * not begin before the others are answered: they would hold pages that it waits for. */
+static bool may_reply(const struct request *request) {
+    const struct connection *connection = request->connection;
+    if (connection->replying != NULL)
+        return connection->replying == request;
+    if (is_structured(request) || request->state == REQUEST_ISSUED)
+        return true;
+    const struct request *other;
+    TAILQ_FOREACH(other, &connection->requests, link)
+    if (other != request && !other->answered)
+        return false;
+    return true;
+}
+
+static void hold(struct request *request) {
+    if (!request->held)
+        request->connection->held++;
+    request->held = true;
+}
+
 /* The whole reply, or the end of one that began. */
 static void answer(struct request *request, uint32_t error) {
     uint64_t cookie = request->command.cookie;
@@ -110,9 +132,18 @@ static void answer(struct request *request, uint32_t error) {
     queue_piece(request, &request->piece, request->header, length, NULL);
 }
 
+/* Of all but a read. */
+static void reply(struct request *request) {
+    if (may_reply(request))
+        answer(request, request->error);
+    else
+        hold(request);
+}
+
 void request_refuse(struct request *request, uint32_t error) {
     request->state = REQUEST_ISSUED;
-    answer(request, error);
+    request->error = error;
+    reply(request);
 }
 
 static void reply_read(struct request *request, struct call *call) {
@@ -125,6 +156,7 @@ static void reply_read(struct request *request, struct call *call) {
     else if (!request->began)
         length = nbd_reply_simple(call->header, command->cookie, 0);
     request->answered = last;
+    request->connection->replying = last || is_structured(request) ? NULL : request;
     queue_piece(request, &call->piece, call->header, length, call);
 }
 
@@ -132,8 +164,13 @@ static void reply_read(struct request *request, struct call *call) {
 static void reply_reads(struct request *request) {
     struct call *call;
     while ((call = STAILQ_FIRST(&request->calls)) != NULL && call->state == CALL_DONE) {
+        bool replies = request->connection != NULL && !request->answered;
+        if (replies && !may_reply(request)) {
+            hold(request);
+            return;
+        }
         STAILQ_REMOVE_HEAD(&request->calls, of_request);
-        if (request->connection == NULL || request->answered) {
+        if (!replies) {
             give_call(request, call);
         } else if (call->status == SLUICE_OK) {
             reply_read(request, call);
@@ -187,8 +224,22 @@ static void reply_status(struct request *request, const struct call *call) {
         reply_extents(request, extents, count);
 }
 
-static void on_call_done(struct call *call) {
-    struct request *request = call->request;
+/* Those that were held for a reply that has ended, or for each other, in the order of arrival. */
+static void reply_held(struct connection *connection) {
+    struct request *request;
+    TAILQ_FOREACH(request, &connection->requests, link) {
+        if (!request->held)
+            continue;
+        request->held = false;
+        connection->held--;
+        if (request->command.type == NBD_READ && !STAILQ_EMPTY(&request->calls))
+            reply_reads(request);
+        else
+            reply(request);
+    }
+}
+
+static void end_call(struct request *request, struct call *call) {
     request->outstanding--;
     if (request->command.type == NBD_READ) {
         reply_reads(request);
@@ -202,9 +253,16 @@ static void on_call_done(struct call *call) {
     if (replies && request->command.type == NBD_BLOCK_STATUS && request->error == 0)
         reply_status(request, call);
     else if (replies)
-        answer(request, request->error);
+        reply(request);
     give_call(request, call);
     free_when_done(request);
+}
+
+static void on_call_done(struct call *call) {
+    struct connection *connection = call->request->connection;
+    end_call(call->request, call);
+    if (connection != NULL && connection->held > 0 && connection->replying == NULL)
+        reply_held(connection);
 }
 
 void request_on_piece_gone(struct piece *piece) {

@@ -6,7 +6,8 @@
  * one call's size each; of a write as its payload arrives, of a read as pages are free. Calls of a
  * read are replied in order, each from its pages as soon as those before it have been; all others
  * get one reply when the last call is done. Who reads slowly holds the pages of what it has not
- * read.
+ * read. Without structured replies the bytes of a read belong together: what is done meanwhile is
+ * held until its last byte is on its way.
  *
  *   OPEN -all calls are made-> ISSUED -the last one is answered, the last byte sent-> free
  *
@@ -32,6 +33,7 @@ struct request {
     enum request_state state;
     bool answered;        /* its reply (or the last part) is made */
     bool began;           /* a part of the reply is made */
+    bool held;            /* it is done, and another's reply has to end first */
     uint32_t outstanding; /* calls in the volume */
     uint32_t pieces;      /* of its reply, not yet sent */
     uint32_t error;       /* enum nbd_error: the first */

@@ -382,6 +382,63 @@ static void test_bytes_while_limited(void **state) {
     play_stop(&play);
 }
 
+#define MIXED 60
+struct mixed { /* requests of one client, by cookie */
+    uint8_t *to[MIXED];
+    uint64_t offsets[MIXED];
+    uint32_t lengths[MIXED];
+};
+
+static uint8_t *find_mixed(void *who, uint64_t cookie, uint64_t *ret_offset, uint32_t *ret_length) {
+    struct mixed *mixed = who;
+    assert_true(cookie < MIXED);
+    *ret_offset = mixed->offsets[cookie];
+    *ret_length = mixed->lengths[cookie];
+    return mixed->to[cookie];
+}
+
+/* Reads of several calls, and much else that ends meanwhile: the bytes of a simple reply come
+ * together, also of one that is larger than there are pages for. */
+static void test_simple_replies(void **state) {
+    (void)state;
+    static const uint32_t lengths[] = {4096, 300000, (3 << 20) + 1, 300000, 70000, BIG};
+    struct data_export small = plain;
+    small.io_max = 70000;
+    struct play play;
+    begin(&play, &small);
+    struct play_client client;
+    client_connect(&play, &client, false);
+    uint8_t *whole = pattern(BIG, 5);
+    assert_int_equal(client_do(&client, NBD_WRITE, 0, 0, BIG, whole), 0);
+    play_open(&play,
+              &(struct play_script){.seed = 11, .die_at = UINT64_MAX, .fail_at = UINT64_MAX});
+    struct mixed mixed = {0};
+    for (uint32_t i = 0; i < MIXED; i++) {
+        bool reads = i % 5 < 3;
+        uint32_t length = lengths[i % (sizeof lengths / sizeof lengths[0])];
+        mixed.lengths[i] = i == MIXED / 2 || length < BIG ? length : 5000;
+        mixed.offsets[i] = i * UINT64_C(400000) % (BIG - mixed.lengths[i] + 1);
+        mixed.to[i] = reads ? malloc(mixed.lengths[i]) : NULL;
+        if (reads)
+            client_ask(&client, NBD_READ, 0, i, mixed.offsets[i], mixed.lengths[i], NULL);
+        else /* the second is refused at once */
+            client_ask(&client, i % 5 == 3 ? NBD_FLUSH : NBD_READ, 0, i, i % 5 == 3 ? 0 : SIZE,
+                       i % 5 == 3 ? 0 : 512, NULL);
+    }
+    for (uint32_t i = 0; i < MIXED; i++) {
+        struct play_reply reply;
+        assert_true(client_reply(&client, find_mixed, &mixed, &reply));
+        uint32_t at = (uint32_t)reply.cookie;
+        assert_int_equal(reply.error, at % 5 == 4 ? NBD_EINVAL : 0);
+        if (mixed.to[at] != NULL)
+            assert_memory_equal(mixed.to[at], whole + mixed.offsets[at], mixed.lengths[at]);
+        free(mixed.to[at]);
+    }
+    free(whole);
+    client_close(&client);
+    play_stop(&play);
+}
+
 static void test_back_pressure(void **state) {
     (void)state;
     struct play play;
@@ -485,6 +542,7 @@ int main(void) {
         cmocka_unit_test(test_bad_clients),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_bytes_while_limited),
+        cmocka_unit_test(test_simple_replies),
         cmocka_unit_test(test_back_pressure),
         cmocka_unit_test(test_unexport),
         cmocka_unit_test(test_still),
