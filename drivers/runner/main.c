@@ -6,6 +6,7 @@
 #include <linux/close_range.h>
 #include <malloc.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -18,7 +19,15 @@
 
 #define ARENAS_MAX 2 /* one for the loop, one for the workers: they allocate little */
 
-int main(void) {
+int main(int argc, char **argv) {
+    (void)argv;
+    if (argc > 1) { /* sluice-super gives none: a person who looks for --help */
+        fputs(
+            "sluice-runner runs one driver. It is started by sluice-super, and takes no arguments; "
+            "sluice-conform tries a driver by hand\n",
+            stderr);
+        return 2;
+    }
     mallopt(M_ARENA_MAX, ARENAS_MAX);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, SIG_IGN); /* typed at a terminal it is meant for the gateway, which stops us */

@@ -18,7 +18,14 @@
 
 #define SOCKET_FD 3 /* as a runner's */
 
-int main(void) {
+int main(int argc, char **argv) {
+    (void)argv;
+    if (argc > 1) { /* sluice-super gives none: a person who looks for --help */
+        fputs("sluice-data serves volumes over NBD. It is started by sluice-super, and takes no "
+              "arguments; see docs/ARCHITECTURE.md\n",
+              stderr);
+        return 2;
+    }
     mallopt(M_ARENA_MAX, 1);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, SIG_IGN); /* typed at a terminal it is meant for the gateway, which stops us */

@@ -15,9 +15,13 @@
 
 #include "base/err.h"
 
-#define SUPER_USAGE                                                                             \
-    "usage: sluice-super [--sluiced PATH] [--runner PATH] [--data PATH] [--uid-range LOW-HIGH]" \
-    " [-- ARGUMENT...]\n"
+#define SUPER_USAGE                                                                                \
+    "usage: sluice-super [--sluiced PATH] [--runner PATH] [--data PATH] [--uid-range LOW-HIGH]"    \
+    " [-- ARGUMENT...]\n\n"                                                                        \
+    "Starts sluiced with the arguments behind --, and all other processes; programs that are "     \
+    "not\n"                                                                                        \
+    "named stand beside this one. As root, runners get the accounts of the range, which sluiced\n" \
+    "is told too: sluice-super --uid-range 70000-70999 -- --uid-range 70000-70999\n"
 
 struct super_options {
     char sluiced[PATH_MAX]; /* absolute */
