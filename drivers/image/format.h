@@ -64,8 +64,13 @@ struct image_format_ops {
     /* `stable`: image_flush, else image_commit. */
     int32_t (*commit)(struct image *image, bool stable);
     int32_t (*resize)(struct image *image, uint64_t size_bytes, struct image_error *error);
+    /* `parent` as in image_set_parent. */
     int32_t (*set_parent)(struct image *image, const char *name, uint32_t format,
-                          struct image_error *error);
+                          const struct image *parent, struct image_error *error);
+    /* Optional. Whether this is the parent that is meant. */
+    int32_t (*attach)(struct image *image, struct image *parent, struct image_error *error);
+    /* Optional. After a flush, before others read the file for ever. */
+    int32_t (*freeze)(struct image *image);
     int32_t (*check)(struct image *image, bool repair, struct image_report *ret,
                      struct image_error *error);
 };
@@ -80,11 +85,13 @@ struct image {
     uint32_t parent_format;
     bool read_only;
     bool has_parent;
+    bool same_bytes; /* what is changed now reads as before: a pull, another parent */
     char parent_name[IMAGE_NAME_MAX];
 };
 
 extern const struct image_format_ops image_raw_ops;
 extern const struct image_format_ops image_qcow2_ops;
+extern const struct image_format_ops image_vhdx_ops;
 
 __attribute__((format(printf, 2, 3))) void image_error_set(struct image_error *error,
                                                            const char *format, ...);

@@ -15,9 +15,10 @@
 #define ZERO_COST_BYTES 8u    /* of a pull's work, for a cluster made zero: an entry of a table */
 #define SECTOR_BYTES 512u
 
-/* A third format adds a row. Raw is last: it has no mark. */
+/* Another format adds a row. Raw is last: it has no mark. */
 static const struct image_format_ops *const formats[] = {
     &image_qcow2_ops,
+    &image_vhdx_ops,
     &image_raw_ops,
 };
 #define FORMATS (sizeof formats / sizeof formats[0])
@@ -174,6 +175,11 @@ int32_t image_attach_parent(struct image *image, struct image *parent, struct im
             return SLUICE_LIMIT;
         }
     }
+    if (image->ops->attach != NULL) {
+        int32_t status = image->ops->attach(image, parent, error);
+        if (status != SLUICE_OK)
+            return status;
+    }
     image->parent = parent;
     return SLUICE_OK;
 }
@@ -309,6 +315,14 @@ int32_t image_flush(struct image *image) {
     return image->ops->commit(image, true);
 }
 
+int32_t image_freeze(struct image *image) {
+    int32_t status = image->read_only ? SLUICE_OK : image_flush(image);
+    if (status == SLUICE_OK && !image->read_only && image->ops->freeze != NULL)
+        status = image->ops->freeze(image);
+    image->read_only = image->read_only || status == SLUICE_OK;
+    return status;
+}
+
 /* ---- where bytes lie ------------------------------------------------------------------------- */
 
 void image_map(const struct image *image, uint64_t offset, uint64_t length, bool write,
@@ -410,7 +424,7 @@ int32_t image_resize(struct image *image, uint64_t size_bytes, struct image_erro
 }
 
 int32_t image_set_parent(struct image *image, const char *name, uint32_t format,
-                         struct image_error *error) {
+                         const struct image *parent, struct image_error *error) {
     if (image->read_only) {
         image_error_set(error, "the image is open for reading only");
         return SLUICE_READ_ONLY;
@@ -421,7 +435,7 @@ int32_t image_set_parent(struct image *image, const char *name, uint32_t format,
                         IMAGE_NAME_MAX - 1);
         return SLUICE_INVALID;
     }
-    int32_t status = image->ops->set_parent(image, name, format, error);
+    int32_t status = image->ops->set_parent(image, name, format, parent, error);
     if (status != SLUICE_OK)
         return status;
     image->has_parent = name != NULL;
@@ -492,6 +506,7 @@ int32_t image_pull(struct image *image, uint32_t depth_max, uint64_t offset, uin
     if (buffer == NULL)
         return SLUICE_NO_MEMORY;
     uint64_t copied = 0;
+    image->same_bytes = true;
     while (status == SLUICE_OK && copied < until_bytes && offset < image->size_bytes) {
         struct pull_part part;
         status = pull_look(image, offset, depth_max, &part);
@@ -515,6 +530,7 @@ int32_t image_pull(struct image *image, uint32_t depth_max, uint64_t offset, uin
             offset += part.length;
     }
     free(buffer);
+    image->same_bytes = false;
     if (status == SLUICE_OK)
         *ret_next = offset < image->size_bytes ? offset : image->size_bytes;
     return status;

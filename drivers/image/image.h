@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * image.h: disk images in files: raw and qcow2, chained by overlays.
+ * image.h: disk images in files: raw, qcow2 and VHDX, chained by overlays.
  *
  * An image is one file in one format. An overlay names the image below it (its parent) and reads
  * through to it where it holds nothing itself; which file that is, the caller finds out and opens,
@@ -57,8 +57,9 @@ struct image;
 enum image_format {
     IMAGE_FORMAT_RAW = 1,
     IMAGE_FORMAT_QCOW2 = 2,
+    IMAGE_FORMAT_VHDX = 3,
 };
-/* "raw", "qcow2"; NULL for what is none. */
+/* "raw", "qcow2", "vhdx"; NULL for what is none. */
 const char *image_format_name(uint32_t format);
 /* 0: no such format. */
 uint32_t image_format_of_name(const char *name);
@@ -68,11 +69,15 @@ struct image_error {
 };
 
 struct image_create {
-    uint32_t format;         /* enum image_format */
-    uint32_t cluster_bytes;  /* qcow2: 512 to 2 MiB, a power of two; 0: the default of 64 KiB */
-    uint64_t size_bytes;     /* a multiple of 512 */
-    const char *parent_name; /* NULL: none. Written into the image as it is */
-    uint32_t parent_format;  /* enum image_format; required with parent_name */
+    uint32_t format; /* enum image_format */
+    /* A power of two. qcow2: 512 to 2 MiB, 0: 64 KiB. VHDX: 1 to 256 MiB, 0: 2 MiB, and more from
+     * 4 TiB on. */
+    uint32_t cluster_bytes;
+    uint64_t size_bytes;        /* a multiple of 512 */
+    const char *parent_name;    /* NULL: none. Written into the image as it is */
+    uint32_t parent_format;     /* enum image_format; required with parent_name */
+    const struct image *parent; /* VHDX with a parent_name: it writes down who that is */
+    bool fixed; /* VHDX: all blocks have their place from the start; no log is written then */
 };
 
 /* Into an empty file. Its cost does not depend on the size beyond the top table of the format. */
@@ -87,8 +92,9 @@ enum image_open_flag {
 /* `format` 0: found out by the magic, raw where there is none (never do that with bytes that a
  * stranger may have written). cache_bytes bounds what is kept of tables; 0: a default of 4 MiB.
  * An image that was left in the middle of something (qcow2: dirty or corrupt bit) opens read-only,
- * or is refused with what to do. Unknown incompatible features, encryption, external data files and
- * internal snapshots are UNSUPPORTED. */
+ * or is refused with what to do (a VHDX that was not closed, opened for reading only: its log has
+ * to be replayed by who may write). Unknown incompatible features, encryption, external data files
+ * and internal snapshots are UNSUPPORTED. */
 int32_t image_open(struct image_file *file, uint32_t format, uint32_t flags, uint64_t cache_bytes,
                    struct image **ret_image, struct image_error *error);
 /* Flushes nothing: what was not committed is gone. Gives back space that was set aside, by writes
@@ -120,6 +126,9 @@ int32_t image_trim(struct image *image, uint64_t offset, uint64_t length);
 bool image_is_dirty(const struct image *image);
 int32_t image_commit(struct image *image);
 int32_t image_flush(struct image *image);
+/* A flush, after which the image may be others' parent: nothing is left to be done to the file (a
+ * VHDX has no log then), and this open image is for reading only. */
+int32_t image_freeze(struct image *image);
 
 /* ---- where bytes lie ------------------------------------------------------------------------- */
 
@@ -156,9 +165,10 @@ int32_t image_extent(struct image *image, uint64_t offset, uint64_t length, uint
 int32_t image_resize(struct image *image, uint64_t size_bytes, struct image_error *error);
 
 /* Another parent, or none (NULL), by name only: the caller sees to it that what is read stays the
- * same. Flushed; one write makes it true. */
+ * same. Flushed; one write makes it true. `parent`: as in image_create, open; it is attached by
+ * image_attach_parent afterwards. */
 int32_t image_set_parent(struct image *image, const char *name, uint32_t format,
-                         struct image_error *error);
+                         const struct image *parent, struct image_error *error);
 
 /* Copies into the image what it does not hold itself and its parents down to `depth_max` do, from
  * `offset` on, until `until_bytes` were copied or the end is reached: then *ret_next is the size.

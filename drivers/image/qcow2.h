@@ -122,7 +122,7 @@ int32_t qcow2_head_compose(const struct qcow2 *q, const char *parent_name, uint3
  * the head. Puts it back to `before` when that fails; what the file has then is not known. */
 int32_t qcow2_head_change(struct qcow2 *q, const uint8_t before[QCOW2_SECTOR_BYTES]);
 int32_t qcow2_set_parent(struct image *image, const char *name, uint32_t format,
-                         struct image_error *error);
+                         const struct image *parent, struct image_error *error);
 
 /* ---- qcow2_count.c --------------------------------------------------------------------------- */
 

@@ -113,8 +113,9 @@ static int32_t raw_resize(struct image *image, uint64_t size_bytes, struct image
 }
 
 static int32_t raw_set_parent(struct image *image, const char *name, uint32_t format,
-                              struct image_error *error) {
+                              const struct image *parent, struct image_error *error) {
     (void)image;
+    (void)parent;
     (void)format;
     if (name == NULL)
         return SLUICE_OK;

@@ -181,6 +181,15 @@ int32_t table_cache_write(struct table_cache *cache, enum table_kind kind) {
     return SLUICE_OK;
 }
 
+void table_cache_written(struct table_cache *cache, uint64_t offset) {
+    uint32_t at = find(cache, offset);
+    MUST(at != TABLE_NO_SLOT);
+    struct table_slot *slot = &cache->slots[at];
+    if (is_dirty(slot))
+        cache->dirty[slot->kind]--;
+    slot->dirty_from = slot->dirty_to = 0;
+}
+
 void table_cache_forget(struct table_cache *cache, uint64_t offset, uint64_t length) {
     for (uint64_t end = offset + length; offset < end; offset += cache->slice_bytes) {
         uint32_t at = find(cache, offset);

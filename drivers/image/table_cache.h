@@ -59,6 +59,8 @@ void table_cache_changed(struct table_cache *cache, uint64_t offset, uint32_t fr
 bool table_cache_is_crowded(const struct table_cache *cache);
 /* All that is dirty of one kind; what could not be written stays dirty. */
 int32_t table_cache_write(struct table_cache *cache, enum table_kind kind);
+/* The slice at `offset`, which is there, is in the file as it is here: its owner wrote it. */
+void table_cache_written(struct table_cache *cache, uint64_t offset);
 /* Drops every slice within the range, dirty or not: the table is gone. */
 void table_cache_forget(struct table_cache *cache, uint64_t offset, uint64_t length);
 

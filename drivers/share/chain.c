@@ -205,7 +205,8 @@ int32_t chain_cut(struct share_pool *pool, struct sluice_call *call, uint32_t dr
                       name);
     }
     int32_t status = image_set_parent(chain->images[0], parent != NULL ? name : NULL,
-                                      parent != NULL ? parent->format : 0, &error);
+                                      parent != NULL ? parent->format : 0,
+                                      parent != NULL ? chain->images[drop + 1] : NULL, &error);
     if (status != SLUICE_OK) {
         return share_fail(pool, call, status, "cannot give an image another parent: %.300s",
                           error.text);

@@ -21,7 +21,7 @@ static int32_t check_request(struct share_pool *pool, struct sluice_call *call,
     if (args->name == NULL || strlen(args->name) >= SLUICE_NAME_MAX) {
         return share_fail(pool, call, SLUICE_LIMIT, "the name is longer than 255 bytes");
     }
-    if (*ret_format == 0) {
+    if (*ret_format == 0 || *ret_format == IMAGE_FORMAT_VHDX) {
         return share_fail(pool, call, SLUICE_UNSUPPORTED,
                           "the formats are raw and qcow2, there is no %.15s here", format);
     }

@@ -75,7 +75,8 @@ static void change_all(struct image *image, uint8_t how) {
     if ((how & 1) != 0)
         (void)image_resize(image, (size / 512 + how) / 2 * 512, &error);
     if ((how & 2) != 0)
-        (void)image_set_parent(image, how % 4 == 2 ? "other" : NULL, IMAGE_FORMAT_RAW, &error);
+        (void)image_set_parent(image, how % 4 == 2 ? "other" : NULL, IMAGE_FORMAT_RAW, NULL,
+                               &error);
     (void)image_flush(image);
 }
 

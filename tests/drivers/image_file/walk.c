@@ -78,12 +78,17 @@ static void let_go(struct walk *walk, struct walk_image *at, bool remove) {
     at->file = NULL;
 }
 
+/* A VHDX stands above VHDX only; a qcow2 above all others. */
+static uint32_t overlay_format(const struct walk *walk) {
+    return walk->format == IMAGE_FORMAT_VHDX ? IMAGE_FORMAT_VHDX : IMAGE_FORMAT_QCOW2;
+}
+
 static bool open_image(struct walk *walk, struct image_file *file, uint32_t index,
                        struct image **ret_image) {
     struct image_error error = {""};
     struct image *image;
     /* The bottom may be raw, which nobody finds out by looking. */
-    uint32_t format = index == 0 ? walk->format : IMAGE_FORMAT_QCOW2;
+    uint32_t format = index == 0 ? walk->format : overlay_format(walk);
     int32_t status = image_open(file, format, IMAGE_OPEN_CHECK, walk->cache_bytes, &image, &error);
     if (status != SLUICE_OK)
         return wrong(walk, "image_open answers %d: %s", status, error.text);
@@ -120,12 +125,15 @@ static bool add_image(struct walk *walk) {
     *at = (struct walk_image){.generation = ++walk->generations};
     uint32_t cluster = walk->cluster_bytes;
     if (cluster == 0)
-        cluster = 512u << walk_random(walk, 9);
+        cluster = walk->format == IMAGE_FORMAT_VHDX ? 1u << (20 + walk_random(walk, 3))
+                                                    : 512u << walk_random(walk, 9);
     char parent[64];
     if (walk->count > 0)
         snprintf(parent, sizeof parent, "g%u.img", walk->at[walk->count - 1].generation);
     bool bottom = walk->count == 0;
-    struct image_create args = {.format = bottom ? walk->format : IMAGE_FORMAT_QCOW2,
+    struct image_create args = {.format = bottom ? walk->format : overlay_format(walk),
+                                .fixed = bottom && walk->fixed,
+                                .parent = bottom ? NULL : walk_top(walk),
                                 .cluster_bytes = cluster,
                                 .size_bytes = walk->size,
                                 .parent_name = bottom ? NULL : parent,
@@ -306,7 +314,7 @@ bool walk_snapshot(struct walk *walk) {
     if (walk->count == WALK_IMAGES_MAX)
         return true;
     snprintf(walk->last, sizeof walk->last, "snapshot");
-    return good(walk, image_flush(walk_top(walk)), "image_flush") && add_image(walk);
+    return good(walk, image_freeze(walk_top(walk)), "image_freeze") && add_image(walk);
 }
 
 static bool step_pull(struct walk *walk) {
@@ -340,7 +348,8 @@ static bool step_let_go(struct walk *walk) {
     struct image_error error = {""};
     if (!good(walk,
               image_set_parent(top, below == NULL ? NULL : name,
-                               below == NULL ? 0 : image_format(below->image), &error),
+                               below == NULL ? 0 : image_format(below->image),
+                               below == NULL ? NULL : below->image, &error),
               "image_set_parent"))
         return false;
     if (below != NULL && !good(walk, image_attach_parent(top, below->image, &error), "attach"))
@@ -349,7 +358,7 @@ static bool step_let_go(struct walk *walk) {
     *parent = walk->at[walk->count - 1];
     walk->count--;
     if (walk->count == 1)
-        walk->format = IMAGE_FORMAT_QCOW2;
+        walk->format = overlay_format(walk);
     return true;
 }
 

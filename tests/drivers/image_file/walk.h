@@ -48,6 +48,7 @@ struct walk {
     uint32_t cluster_bytes; /* of new images; 0: by chance */
     uint64_t cache_bytes;
     uint32_t format;   /* of the first image; 0: by chance */
+    bool fixed;        /* the first image, a VHDX */
     uint64_t size_max; /* of the disk */
     uint32_t generations;
     uint32_t count; /* images in the chain */

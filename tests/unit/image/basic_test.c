@@ -200,7 +200,8 @@ static void pulls_and_lets_go(void **state) {
     uint64_t next = 0;
     while (next < image_size(top))
         assert_int_equal(image_pull(top, 1, next, CLUSTER, &next), SLUICE_OK);
-    assert_int_equal(image_set_parent(top, "other.img", IMAGE_FORMAT_QCOW2, &error), SLUICE_OK);
+    assert_int_equal(image_set_parent(top, "other.img", IMAGE_FORMAT_QCOW2, NULL, &error),
+                     SLUICE_OK);
     assert_null(image_parent(top));
     assert_int_equal(image_attach_parent(top, world.image[0], &error), SLUICE_OK);
     assert_filled(top, 0, 5000, 1);
@@ -213,7 +214,7 @@ static void pulls_and_lets_go(void **state) {
     next = 0;
     assert_int_equal(image_pull(top, IMAGE_CHAIN_MAX, 0, UINT64_MAX, &next), SLUICE_OK);
     assert_int_equal(next, image_size(top));
-    assert_int_equal(image_set_parent(top, NULL, 0, &error), SLUICE_OK);
+    assert_int_equal(image_set_parent(top, NULL, 0, NULL, &error), SLUICE_OK);
     image_close(top);
     assert_int_equal(
         image_open(memory_file_open(world.memory[2]), 0, 0, 0, &world.image[2], &error), SLUICE_OK);

@@ -289,7 +289,8 @@ static void opens_chains_and_sizes_of_qemu(void **state) {
     compare_map(image[1], "over.img");
     /* Another parent, and qemu finds it; feature names gave way to it. */
     must("qemu-img convert -f raw -O raw @disk.raw @other.raw");
-    assert_int_equal(image_set_parent(image[1], "other.raw", IMAGE_FORMAT_RAW, &error), SLUICE_OK);
+    assert_int_equal(image_set_parent(image[1], "other.raw", IMAGE_FORMAT_RAW, NULL, &error),
+                     SLUICE_OK);
     uint8_t sector[512];
     assert_int_equal(file[1]->ops->read(file[1], 0, sector, sizeof sector), SLUICE_OK);
     assert_non_null(memmem(sector, sizeof sector, "other.raw", strlen("other.raw")));

@@ -100,7 +100,8 @@ static void what_is_marked_is_read_only(void **state) {
     assert_int_equal(byte, 0);
     assert_int_equal(image_write(image, 5, &byte, 1), SLUICE_READ_ONLY);
     assert_int_equal(image_resize(image, MIB, &error), SLUICE_READ_ONLY);
-    assert_int_equal(image_set_parent(image, "p", IMAGE_FORMAT_RAW, &error), SLUICE_READ_ONLY);
+    assert_int_equal(image_set_parent(image, "p", IMAGE_FORMAT_RAW, NULL, &error),
+                     SLUICE_READ_ONLY);
     struct image_report report;
     assert_int_equal(image_check(image, true, &report, &error), SLUICE_READ_ONLY);
     image_close(image);

@@ -158,9 +158,10 @@ static void cut_everywhere(struct history *history, uint64_t seed) {
 
 /* Steps of one image above 0 to 2 others. `commit_each`: after each step, as who has a page cache.
  */
-static uint64_t torture(uint64_t seed, uint32_t cluster_bytes, uint64_t size_max,
-                        bool commit_each) {
+static uint64_t torture(uint64_t seed, uint32_t format, uint32_t cluster_bytes, uint64_t size_max,
+                        uint32_t steps, bool commit_each) {
     struct walk walk = {.steps = WALK_ALL & ~(uint32_t)(WALK_SNAPSHOT | WALK_LET_GO | WALK_REOPEN),
+                        .format = format,
                         .size_max = size_max,
                         .cluster_bytes = cluster_bytes,
                         .cache_bytes = 1};
@@ -175,7 +176,7 @@ static uint64_t torture(uint64_t seed, uint32_t cluster_bytes, uint64_t size_max
     }
     memory_file_record(walk.at[walk.count - 1].memory);
     remember(&history, true, true);
-    for (uint32_t i = 0; i < STEPS_MAX; i++) {
+    for (uint32_t i = 0; i < steps; i++) {
         /* A flush as a step of its own is known as such; others flush when they have to. */
         enum walk_step step = WALK_FLUSH;
         bool flush = walk_random(&walk, 10) == 0;
@@ -194,28 +195,36 @@ static uint64_t torture(uint64_t seed, uint32_t cluster_bytes, uint64_t size_max
     return history.cuts;
 }
 
-static void torture_all(uint32_t cluster_bytes, uint64_t size_max, uint64_t rounds) {
+static void torture_all(uint32_t format, uint32_t cluster_bytes, uint64_t size_max, uint32_t steps,
+                        uint64_t rounds) {
     uint64_t cuts = 0;
     if (number("SLUICE_FULL", 0) == 1)
         rounds *= 20;
     for (uint64_t i = 0; i < rounds; i++)
-        cuts += torture(number("SLUICE_SEED", 1) * 1000 + i, cluster_bytes, size_max, i % 2 == 0);
+        cuts += torture(number("SLUICE_SEED", 1) * 1000 + i, format, cluster_bytes, size_max, steps,
+                        i % 2 == 0);
     print_message("%llu cuts\n", (unsigned long long)cuts);
 }
 
 static void clusters_of_512(void **state) {
     (void)state;
-    torture_all(512, 512u << 10, 4);
+    torture_all(0, 512, 512u << 10, STEPS_MAX, 4);
 }
 
 static void clusters_of_4096(void **state) {
     (void)state;
-    torture_all(4096, 512u << 10, 6);
+    torture_all(0, 4096, 512u << 10, STEPS_MAX, 6);
 }
 
 static void clusters_of_65536(void **state) {
     (void)state;
-    torture_all(65536, UINT64_C(1) << 20, 4);
+    torture_all(0, 65536, UINT64_C(1) << 20, STEPS_MAX, 4);
+}
+
+/* The log is replayed after each cut, or was not needed. */
+static void vhdx(void **state) {
+    (void)state;
+    torture_all(IMAGE_FORMAT_VHDX, 1u << 20, UINT64_C(3) << 20, 16, 4);
 }
 
 static uint64_t load64(const uint8_t *at) {
@@ -280,6 +289,7 @@ int main(void) {
         cmocka_unit_test(clusters_of_4096),
         cmocka_unit_test(clusters_of_65536),
         cmocka_unit_test(counts_that_grow),
+        cmocka_unit_test(vhdx),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

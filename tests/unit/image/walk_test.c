@@ -71,11 +71,26 @@ static void default_clusters(void **state) {
     }
 }
 
+/* Blocks of 1 to 4 MiB. Above others they are held in part, by bitmaps. */
+static void vhdx(void **state) {
+    (void)state;
+    uint64_t walks = number("SLUICE_FULL", 0) == 1 ? 200 : 12;
+    for (uint64_t i = 0; i < walks; i++) {
+        struct walk walk = {.steps = WALK_ALL,
+                            .size_max = UINT64_C(12) << 20,
+                            .format = IMAGE_FORMAT_VHDX,
+                            .fixed = i % 4 == 3,
+                            .cache_bytes = 1};
+        walk_far(number("SLUICE_SEED", 1) * 1000 + i, &walk, 120, 8);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(small_disks),
         cmocka_unit_test(small_clusters),
         cmocka_unit_test(default_clusters),
+        cmocka_unit_test(vhdx),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
