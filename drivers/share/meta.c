@@ -36,7 +36,7 @@ static bool parse_snapshot(const char *line, struct snapshot_meta *ret_snapshot)
     unsigned long long generation;
     unsigned long long size;
     if (sscanf(line, "%36s %llu %15s %llu", id, &generation, format, &size) != 4 ||
-        !uuid_parse(id, &ret_snapshot->id) || generation == 0 || size > INT64_MAX) {
+        !uuid_parse(id, &ret_snapshot->id) || generation == 0 || size > IMAGE_SIZE_MAX) {
         return false;
     }
     ret_snapshot->generation = generation;
@@ -87,7 +87,7 @@ static bool parse_volume(const struct record *record, const struct sluice_uuid *
                  record_get_number(record, "epoch", &meta->epoch) &&
                  record_get(record, "adopted", meta->adopted, sizeof meta->adopted);
     meta->moving = whole && moving != 0;
-    return whole && uuid_compare(&meta->id, volume) == 0 && meta->size_bytes <= INT64_MAX &&
+    return whole && uuid_compare(&meta->id, volume) == 0 && meta->size_bytes <= IMAGE_SIZE_MAX &&
            meta->active < meta->next && (meta->active == 0 || meta->format != 0);
 }
 
@@ -208,7 +208,7 @@ int32_t manifest_load(struct share_fs *fs, struct sluice_call *call,
                      sizeof manifest.snapshot_name) ||
          uuid_compare(&manifest.volume, volume) != 0 || manifest.generation != generation ||
          manifest.format == 0 || (manifest.parent_generation != 0 && manifest.parent_format == 0) ||
-         manifest.size_bytes > INT64_MAX)) {
+         manifest.size_bytes > IMAGE_SIZE_MAX)) {
         status = SLUICE_CORRUPT;
     }
     record_release(&record);

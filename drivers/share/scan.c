@@ -480,21 +480,42 @@ static int32_t scan_volume(struct scan *scan, const struct sluice_uuid *id) {
                                : share_fail(pool, scan->call, status, "cannot read a volume");
 }
 
+/* Whether `wanted` (may be NULL) is among the images from `at` down, or more of these lie above
+ * each other than a chain can have. Bounded also where the manifests are somebody's invention. */
+static bool is_bad_chain(const struct index_image *at, const struct index_image *wanted) {
+    uint32_t depth = 0;
+    for (; at != NULL && at != wanted && depth <= IMAGE_CHAIN_MAX; at = at->parent) {
+        depth++;
+    }
+    return at != NULL;
+}
+
+static void leave_alone(struct scan *scan, struct index_image *image, const char *what) {
+    say(scan->pool, &image->volume->id, what);
+    image->volume->damaged = true;
+}
+
 static void tie(struct scan *scan) {
     for (size_t i = 0; i < scan->bonds_count; i++) {
         const struct bond *bond = &scan->bonds[i];
         struct index_image *parent =
             index_image(&scan->pool->index, &bond->volume, bond->generation);
-        bool circle = false;
-        for (const struct index_image *at = parent; at != NULL && !circle; at = at->parent) {
-            circle = at == bond->image;
-        }
-        if (parent == NULL || circle) {
-            say(scan->pool, &bond->image->volume->id,
-                "an image below one of its images is missing: it is left as it is");
-            bond->image->volume->damaged = true;
+        if (parent == NULL || is_bad_chain(parent, bond->image)) {
+            leave_alone(scan, bond->image,
+                        "an image below one of its images is missing, or too many are: it is left "
+                        "as it is");
         } else {
             index_set_parent(bond->image, parent);
+        }
+    }
+    /* Each bond alone was short, all of them may not be: cut, so that who goes up or down the index
+     * goes no further than a chain is long. */
+    for (size_t i = 0; i < scan->bonds_count; i++) {
+        struct index_image *image = scan->bonds[i].image;
+        if (is_bad_chain(image, NULL)) {
+            leave_alone(scan, image, "more images lie below it than can be: it is left as it is");
+            image->parent->volume->damaged = true; /* nothing of it is unneeded */
+            index_set_parent(image, NULL);
         }
     }
 }

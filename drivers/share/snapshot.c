@@ -115,15 +115,16 @@ static int32_t create_locked(struct share_pool *pool, struct sluice_call *call,
     return status == SLUICE_OK ? snapshot_find(pool, call, volume, snapshot, false, ret) : status;
 }
 
-static void shorten(struct share_pool *pool, struct sluice_call *call,
-                    const struct sluice_uuid *volume) {
+/* PENDING: the chain is being flattened; else why it cannot be. */
+static int32_t shorten(struct share_pool *pool, struct sluice_call *call,
+                       const struct sluice_uuid *volume) {
     pthread_mutex_lock(&pool->index.lock);
     const struct index_image *image = index_active(&pool->index, volume);
     uint64_t generation = image != NULL ? image->generation : 0;
     pthread_mutex_unlock(&pool->index.lock);
-    if (generation != 0) {
-        merge_slice(pool, call, volume, generation, step_slice_ns());
-    }
+    int32_t status =
+        generation != 0 ? merge_slice(pool, call, volume, generation, step_slice_ns()) : SLUICE_OK;
+    return status == SLUICE_OK ? SLUICE_PENDING : status;
 }
 
 int32_t share_snapshot_create(void *argument, struct sluice_call *call,
@@ -144,7 +145,7 @@ int32_t share_snapshot_create(void *argument, struct sluice_call *call,
     }
     if (status == SLUICE_PENDING) { /* the chain is too long: who waits for it works on it */
         ret->retry_after_ms = 0;
-        shorten(pool, call, volume);
+        status = shorten(pool, call, volume);
     }
     return status;
 }

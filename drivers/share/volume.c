@@ -345,6 +345,10 @@ int32_t volume_check_depth(struct share_pool *pool, struct sluice_call *call,
     const struct index_image *image = index_image(&pool->index, volume, generation);
     uint32_t depth = index_depth(image);
     bool blocked = image != NULL && merge_is_blocked(image);
+    bool damaged = false;
+    for (const struct index_image *at = image; at != NULL; at = at->parent) {
+        damaged = damaged || at->volume->damaged;
+    }
     pthread_mutex_unlock(&pool->index.lock);
     if (image == NULL) {
         return share_fail(pool, call, SLUICE_CORRUPT, "generation %llu is not there",
@@ -352,6 +356,12 @@ int32_t volume_check_depth(struct share_pool *pool, struct sluice_call *call,
     }
     if (depth < pool->settings.chain_max) {
         return SLUICE_OK;
+    }
+    if (damaged) { /* it is left as it is: nobody would ever make the chain shorter */
+        return share_fail(pool, call, SLUICE_CORRUPT,
+                          "%u images lie above each other, no more are allowed, and they are not "
+                          "flattened, because one of their volumes is damaged",
+                          depth);
     }
     if (blocked) {
         return share_fail(pool, call, SLUICE_LIMIT,
