@@ -170,21 +170,20 @@ static bool send_queue(struct volume *volume) {
     return true;
 }
 
-static void own_flush_start(struct volume *volume) {
+/* false: it waits for the ring. With nothing of its own in there no completion would ask again. */
+static bool own_flush_start(struct volume *volume) {
     struct pool *pool = volume->pool;
     bool wanted =
         kept_is_half_full(&volume->kept) || (volume->wants_flush && kept_count(&volume->kept) > 0);
     if (!wanted || volume->own_flush != NULL)
-        return;
+        return true;
     if (volume->own_flush_at_ns > pool->now_ns) {
         pool_wake_at(pool, volume->own_flush_at_ns);
-        return;
+        return true;
     }
-    if (!pool_may_send(pool, false))
-        return;
-    struct call *call = pool_take_flush(pool);
+    struct call *call = pool_may_send(pool, false) ? pool_take_flush(pool) : NULL;
     if (call == NULL)
-        return;
+        return false;
     call->verb = RING_FLUSH;
     call->volume = volume;
     call->epoch = volume->epoch;
@@ -192,6 +191,7 @@ static void own_flush_start(struct volume *volume) {
     volume->own_flush = call;
     TAILQ_INSERT_TAIL(&volume->sent, call, link);
     pool_send(pool, call, volume->handle, false);
+    return true;
 }
 
 static void on_own_flush_done(struct volume *volume, int32_t status) {
@@ -225,8 +225,7 @@ bool volume_pump(struct volume *volume) {
     if (volume->state != VOLUME_OPEN)
         return true;
     bool all = send_queue(volume);
-    own_flush_start(volume);
-    return all;
+    return own_flush_start(volume) && all;
 }
 
 bool volume_settle(struct volume *volume) {
