@@ -108,7 +108,7 @@ static void the_largest_volume_fits_its_record(void **state) {
     struct volume_meta meta = {.id = id, .active = 1, .next = 2, .format = IMAGE_FORMAT_RAW};
     struct volume_meta same;
     struct snapshot_meta snapshot = {
-        .generation = UINT64_MAX, .size_bytes = INT64_MAX, .format = IMAGE_FORMAT_QCOW2};
+        .generation = UINT64_MAX, .size_bytes = IMAGE_SIZE_MAX, .format = IMAGE_FORMAT_QCOW2};
     memset(snapshot.name, '\n', sizeof snapshot.name - 1);
     memset(meta.name, '%', sizeof meta.name - 1);
     memset(meta.adopted, '\n', sizeof meta.adopted - 1);
