@@ -497,7 +497,12 @@ int32_t vhdx_check(struct image *image, bool repair, struct image_report *ret,
     for (uint64_t i = 0; i < v->blocks; i++)
         if (vhdx_entry_state(vhdx_entry(v, vhdx_block_index(v, i))) >= VHDX_FULL)
             report.used_clusters++;
-    int32_t status = check_bat(v, &report);
+    /* What is reported is what is in the file, to stay. */
+    int32_t status = image->read_only ? SLUICE_OK : vhdx_log_write(v);
+    if (status == SLUICE_OK && !image->read_only)
+        status = vhdx_flush_file(v);
+    if (status == SLUICE_OK)
+        status = check_bat(v, &report);
     if (status == SLUICE_OK && repair)
         status = vhdx_begin(v, false);
     if (status == SLUICE_OK)
