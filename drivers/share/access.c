@@ -11,6 +11,7 @@
  */
 #include <string.h>
 
+#include "chain.h"
 #include "state.h"
 #include "step.h"
 
@@ -267,6 +268,30 @@ static uint64_t generation_of(struct share_pool *pool, const struct sluice_uuid 
     return generation;
 }
 
+/* A host follows the names in an image's head by itself, and without a format there it guesses one
+ * by bytes that a guest wrote. So what a host before may have written is judged before the next one
+ * gets it. */
+static int32_t check_heads(struct share_pool *pool, struct sluice_call *call,
+                           const struct chain_link *top) {
+    struct chain chain;
+    int32_t status = chain_open(pool, call, top, NULL, false, &chain);
+    if (status != SLUICE_OK) {
+        return status;
+    }
+    for (uint32_t i = 0; status == SLUICE_OK && i + 1 < chain.count; i++) {
+        uint32_t format = 0;
+        image_parent_name(chain.images[i], &format);
+        if (format != chain.links[i + 1].format) {
+            status = share_fail(pool, call, SLUICE_CORRUPT,
+                                "generation %llu does not say its parent's format, so a host would "
+                                "guess it: revert the volume to a snapshot, or attach it by nbd",
+                                (unsigned long long)chain.links[i].generation);
+        }
+    }
+    chain_close(&chain);
+    return status;
+}
+
 static int32_t grant_locked(struct share_pool *pool, struct sluice_call *call,
                             const struct sluice_access_grant *args, uint32_t identity,
                             struct share_granted *ret) {
@@ -287,6 +312,11 @@ static int32_t grant_locked(struct share_pool *pool, struct sluice_call *call,
     uint64_t generation = generation_of(pool, &args->volume, &args->snapshot, ret);
     if (generation == 0) {
         return share_fail(pool, call, SLUICE_CORRUPT, "the image is not in the index");
+    }
+    const struct chain_link top = {args->volume, generation, ret->format};
+    status = check_heads(pool, call, &top);
+    if (status != SLUICE_OK) {
+        return status;
     }
     pthread_mutex_lock(&pool->access);
     status = record_grant(pool, call, args, identity);

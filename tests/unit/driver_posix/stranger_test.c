@@ -203,6 +203,30 @@ static void a_parent_that_the_host_names_is_not_believed(void **state) {
     assert_int_equal(host_delete(&pool, &volume), SLUICE_OK);
 }
 
+/* The next host would follow the name by itself, and guess the format of what it finds. */
+static void the_next_host_does_not_get_it(void **state) {
+    (void)state;
+    const struct sluice_property identities[] = {
+        {.name = "uid", .integer = 47110, .kind = SLUICE_PROPERTY_NUMBER}};
+    const struct sluice_properties bag = {identities, 1};
+    const struct sluice_access_grant args = {.size = sizeof args,
+                                             .mode = SLUICE_ACCESS_READ_WRITE,
+                                             .attachment = host_id(50),
+                                             .volume = volume,
+                                             .host = "h",
+                                             .identities = &bag};
+    struct sluice_connection connection = {.size = sizeof connection};
+    assert_int_equal(host_grant(&pool, &args, &connection), SLUICE_OK);
+    assert_int_equal(host_revoke(&pool, &args.attachment, &volume), SLUICE_OK);
+    name_parent("/etc/passwd");
+    assert_int_equal(host_grant(&pool, &args, &connection), SLUICE_CORRUPT);
+    name_parent("g000001.raw"); /* the right one, whose format it no longer says */
+    assert_int_equal(host_grant(&pool, &args, &connection), SLUICE_CORRUPT);
+    assert_non_null(strstr(pool.call.text, "format"));
+    put64(QCOW2_AT_INCOMPATIBLE, QCOW2_INCOMPATIBLE_DATA_FILE);
+    assert_int_equal(host_grant(&pool, &args, &connection), SLUICE_UNSUPPORTED);
+}
+
 /* The same after the pool was opened anew, when all that is known comes from the share. */
 static void nor_after_a_restart(void **state) {
     (void)state;
@@ -388,6 +412,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_parent_that_the_host_names_is_not_believed, make, drop),
         cmocka_unit_test_setup_teardown(nor_after_a_restart, make, drop),
+        cmocka_unit_test_setup_teardown(the_next_host_does_not_get_it, make, drop),
         cmocka_unit_test_setup_teardown(nor_a_size, make, drop),
         cmocka_unit_test_setup_teardown(what_is_refused_can_be_deleted, make, drop),
         cmocka_unit_test_setup_teardown(a_raw_image_that_looks_like_another_is_raw, make, drop),
