@@ -7,9 +7,10 @@
  * and then says image_attach_parent. No format here opens anything by a name.
  *
  * Life cycle: image_create writes a whole, valid, flushed image into an empty file. image_open
- * reads and validates its head; image_attach_parent where image_parent_name says there is one;
- * reads, writes, ...; image_flush; image_close. Ownership: the file and the parent stay the
- * caller's and outlive the image.
+ * reads and validates its head, and nothing whose size follows the disk's: the tables are read, and
+ * judged, piece by piece when they are needed; image_attach_parent where image_parent_name says
+ * there is one; reads, writes, ...; image_flush; image_close. Ownership: the file and the parent
+ * stay the caller's and outlive the image.
  *
  * What is stable when. Metadata (where a block lies, what is used) may stay in memory until
  * image_commit or image_flush. Both write all of it to the file in an order that leaves the file a
@@ -50,7 +51,7 @@
 #define IMAGE_NAME_MAX 1024 /* of a parent, with its NUL: the formats' own limit */
 #define IMAGE_SIZE_MAX \
     (UINT64_C(1) << 46) /* 64 TiB: what a qcow2 of 64 KiB clusters maps at ease */
-#define IMAGE_HEAD_BYTES_MAX (UINT64_C(32) << 20) /* tables that are always in memory */
+#define IMAGE_HEAD_BYTES_MAX (UINT64_C(32) << 20) /* tables that stay in memory once read */
 
 struct image;
 

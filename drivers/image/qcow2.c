@@ -138,6 +138,7 @@ static void release(struct qcow2 *q) {
     table_cache_release(&q->cache);
     free(q->extensions);
     free(q->l1);
+    free(q->l1_known);
     free(q->reftable);
     free(q->scratch);
     free(q->packed);
@@ -149,22 +150,6 @@ static void close_image(struct image *image) {
     struct qcow2 *q = qcow2_of(image);
     qcow2_unreserve(q);
     release(q);
-}
-
-static int32_t read_table(struct qcow2 *q, uint64_t offset, uint64_t entries, uint64_t **ret) {
-    uint64_t *table = calloc(entries + 1, sizeof *table);
-    if (table == NULL)
-        return SLUICE_NO_MEMORY;
-    struct image_file *file = q->image.file;
-    int32_t status = file->ops->read(file, offset, table, (size_t)entries * QCOW2_ENTRY_BYTES);
-    if (status != SLUICE_OK) {
-        free(table);
-        return status;
-    }
-    for (uint64_t i = 0; i < entries; i++)
-        table[i] = qcow2_load64((const uint8_t *)&table[i]);
-    *ret = table;
-    return SLUICE_OK;
 }
 
 /* Who may write, and what has to be done first. */
@@ -205,10 +190,11 @@ static int32_t open_image(struct image_file *file, uint32_t flags, uint64_t cach
     q->end_cluster = qcow2_clusters(q, q->file_end);
     q->zero_from = q->file_end;
     q->scratch = malloc(q->image.cluster_bytes);
-    status =
-        q->scratch == NULL ? SLUICE_NO_MEMORY : read_table(q, q->l1_offset, q->l1_size, &q->l1);
-    if (status == SLUICE_OK)
-        status = read_table(q, q->reftable_offset, q->reftable_size, &q->reftable);
+    /* Room only: what is in it is read when it is needed. */
+    q->l1 = malloc(((size_t)q->l1_size + 1) * sizeof *q->l1);
+    q->l1_known = calloc(qcow2_l1_pieces(q->l1_size) + 1, sizeof *q->l1_known);
+    if (q->scratch == NULL || q->l1 == NULL || q->l1_known == NULL)
+        status = SLUICE_NO_MEMORY;
     if (status == SLUICE_OK)
         status = table_cache_init(&q->cache, file, q->slice_bytes, cache_bytes);
     if (status == SLUICE_OK && (flags & IMAGE_OPEN_CHECK) != 0)
@@ -247,6 +233,11 @@ static int32_t write_l1(struct qcow2 *q) {
     while (is_l1_dirty(q)) {
         uint8_t sector[QCOW2_SECTOR_BYTES] = {0};
         uint32_t first = q->l1_dirty_from - q->l1_dirty_from % entries;
+        if (!qcow2_l1_is_known(q, first)) {
+            /* Between two changes: nothing was changed in what nobody has read. */
+            q->l1_dirty_from = (first / QCOW2_L1_PIECE + 1) * QCOW2_L1_PIECE;
+            continue;
+        }
         for (uint32_t i = 0; i < entries && first + i < q->l1_size; i++)
             qcow2_store64(sector + (size_t)i * QCOW2_ENTRY_BYTES, q->l1[first + i]);
         int32_t status = qcow2_file_write(q, q->l1_offset + (uint64_t)first * QCOW2_ENTRY_BYTES,

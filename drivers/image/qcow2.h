@@ -37,6 +37,9 @@
 #define QCOW2_FREED_MAX                                                       \
     4096u /* runs that wait for a flush, 64 KiB of memory; then it is flushed \
            */
+/* Entries of L1 that are read at once, 4 KiB: an image is opened, and a block of it found, at the
+ * same cost whatever its size (one piece says where 256 GiB are). */
+#define QCOW2_L1_PIECE 512u
 #define QCOW2_EXTENSIONS_MAX (64u << 10) /* bytes of header extensions that are kept */
 /* Where a cluster may lie: far above IMAGE_SIZE_MAX with all its tables, far below overflow. */
 #define QCOW2_FILE_MAX (UINT64_C(1) << 52)
@@ -64,12 +67,13 @@ struct qcow2 {
     uint64_t file_end; /* bytes */
     uint64_t zero_from;
     struct table_cache cache;
-    uint64_t *l1;
+    uint64_t *l1;   /* what is not known yet is undefined */
+    bool *l1_known; /* for each QCOW2_L1_PIECE entries */
     uint64_t l1_offset;
     uint32_t l1_size;       /* entries in the file */
     uint32_t l1_dirty_from; /* entries */
     uint32_t l1_dirty_to;
-    uint64_t *reftable;
+    uint64_t *reftable; /* NULL: not needed so far */
     uint64_t reftable_offset;
     uint64_t reftable_size; /* entries, whole clusters */
     uint64_t cursor;        /* nothing is free below, as far as it was looked for */
@@ -126,6 +130,9 @@ int32_t qcow2_set_parent(struct image *image, const char *name, uint32_t format,
 
 /* ---- qcow2_count.c --------------------------------------------------------------------------- */
 
+/* Reads the refcount table if nobody needed it yet: what is only read never does. */
+int32_t qcow2_need_reftable(struct qcow2 *q);
+
 void qcow2_count_store(uint8_t *counts, uint64_t index, uint32_t order, uint64_t count);
 int32_t qcow2_count_get(struct qcow2 *q, uint64_t cluster, uint64_t *ret_count);
 /* The count becomes exactly this; makes the block that holds it where there is none. */
@@ -160,6 +167,17 @@ static inline uint64_t qcow2_entry(const struct qcow2_place *place, uint32_t fur
     return qcow2_load64(place->slice + (size_t)(place->index + further) * QCOW2_ENTRY_BYTES);
 }
 
+/* An entry of L1 is looked at only when its piece is known. */
+static inline bool qcow2_l1_is_known(const struct qcow2 *q, uint64_t index) {
+    return index >= q->l1_size || q->l1_known[index / QCOW2_L1_PIECE];
+}
+static inline uint32_t qcow2_l1_pieces(uint64_t entries) {
+    return (uint32_t)((entries + QCOW2_L1_PIECE - 1) / QCOW2_L1_PIECE);
+}
+/* Reads the piece of an entry, where it is not known yet; all pieces. */
+int32_t qcow2_l1_need(struct qcow2 *q, uint64_t index);
+int32_t qcow2_l1_need_all(struct qcow2 *q);
+int32_t qcow2_read_table(struct qcow2 *q, uint64_t offset, uint64_t entries, uint64_t *ret_table);
 int32_t qcow2_place(struct qcow2 *q, uint64_t offset, struct qcow2_place *ret);
 /* What an entry of an L2 table says. */
 uint32_t qcow2_entry_kind(const struct qcow2 *q, uint64_t entry);

@@ -224,6 +224,12 @@ static int32_t compare(struct checker *c) {
     return SLUICE_OK;
 }
 
+/* Walking looks at all of the top tables. */
+static int32_t need_top(struct qcow2 *q) {
+    int32_t status = qcow2_need_reftable(q);
+    return status == SLUICE_OK ? qcow2_l1_need_all(q) : status;
+}
+
 /* All windows once. */
 static int32_t pass(struct checker *c) {
     uint64_t room = c->in_file < WINDOW_CLUSTERS ? c->in_file : WINDOW_CLUSTERS;
@@ -270,6 +276,9 @@ int32_t qcow2_check(struct image *image, bool repair, struct image_report *ret,
     }
     if (status != SLUICE_OK)
         return status;
+    status = need_top(q);
+    if (status != SLUICE_OK)
+        return status;
     struct checker c = {.q = q, .in_file = qcow2_clusters(q, q->file_end)};
     uint64_t room = c.in_file < WINDOW_CLUSTERS ? c.in_file : WINDOW_CLUSTERS;
     c.uses = malloc((size_t)room * sizeof *c.uses);
@@ -296,6 +305,9 @@ int32_t qcow2_check(struct image *image, bool repair, struct image_report *ret,
 /* ---- at opening ------------------------------------------------------------------------------ */
 
 int32_t qcow2_check_top(struct qcow2 *q, struct image_error *error) {
+    int32_t status = need_top(q);
+    if (status != SLUICE_OK)
+        return status;
     struct checker c = {.q = q, .in_file = qcow2_clusters(q, q->file_end)};
     for (uint64_t i = 0; i < q->reftable_size; i++)
         if ((q->reftable[i] & QCOW2_REFTABLE_MASK) != 0)

@@ -47,6 +47,21 @@ void qcow2_count_store(uint8_t *counts, uint64_t index, uint32_t order, uint64_t
         counts[index * bytes + i] = (uint8_t)count;
 }
 
+int32_t qcow2_need_reftable(struct qcow2 *q) {
+    if (q->reftable != NULL)
+        return SLUICE_OK;
+    uint64_t *table = malloc(q->reftable_size * sizeof *table);
+    int32_t status = table == NULL
+                         ? SLUICE_NO_MEMORY
+                         : qcow2_read_table(q, q->reftable_offset, q->reftable_size, table);
+    if (status != SLUICE_OK) {
+        free(table);
+        return status;
+    }
+    q->reftable = table;
+    return SLUICE_OK;
+}
+
 static uint32_t slice_counts_bits(const struct qcow2 *q) {
     return (uint32_t)__builtin_ctz(q->slice_bytes) + 3 - q->count_order;
 }
@@ -54,6 +69,9 @@ static uint32_t slice_counts_bits(const struct qcow2 *q) {
 /* The slice that counts a cluster; *ret_counts NULL: there is no block, so all of it is 0. */
 static int32_t slice_of(struct qcow2 *q, uint64_t cluster, uint8_t **ret_counts,
                         uint64_t *ret_offset) {
+    int32_t status = qcow2_need_reftable(q);
+    if (status != SLUICE_OK)
+        return status;
     uint64_t index = cluster >> qcow2_block_bits(q);
     uint64_t block = index < q->reftable_size ? q->reftable[index] & QCOW2_REFTABLE_MASK : 0;
     if (block == 0) {
@@ -237,11 +255,11 @@ static int32_t grow_reftable(struct qcow2 *q) {
 /* Sees to it that the cluster can be counted. */
 static int32_t make_countable(struct qcow2 *q, uint64_t cluster) {
     uint64_t index = cluster >> qcow2_block_bits(q);
-    while (index >= q->reftable_size) {
-        int32_t status = grow_reftable(q);
-        if (status != SLUICE_OK)
-            return status;
-    }
+    int32_t status = qcow2_need_reftable(q);
+    while (status == SLUICE_OK && index >= q->reftable_size)
+        status = grow_reftable(q);
+    if (status != SLUICE_OK)
+        return status;
     return (q->reftable[index] & QCOW2_REFTABLE_MASK) != 0 ? SLUICE_OK : make_block(q, index);
 }
 

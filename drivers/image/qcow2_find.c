@@ -14,7 +14,33 @@ static uint64_t l1_index(const struct qcow2 *q, uint64_t offset) {
     return offset >> (q->cluster_bits + qcow2_l2_bits(q));
 }
 
-/* The slice that an offset's entry is in; false: L1 names no table. */
+int32_t qcow2_read_table(struct qcow2 *q, uint64_t offset, uint64_t entries, uint64_t *ret_table) {
+    struct image_file *file = q->image.file;
+    int32_t status = file->ops->read(file, offset, ret_table, (size_t)entries * QCOW2_ENTRY_BYTES);
+    for (uint64_t i = 0; status == SLUICE_OK && i < entries; i++)
+        ret_table[i] = qcow2_load64((const uint8_t *)&ret_table[i]);
+    return status;
+}
+
+int32_t qcow2_l1_need(struct qcow2 *q, uint64_t index) {
+    if (qcow2_l1_is_known(q, index))
+        return SLUICE_OK;
+    uint64_t first = index - index % QCOW2_L1_PIECE;
+    uint64_t count = q->l1_size - first < QCOW2_L1_PIECE ? q->l1_size - first : QCOW2_L1_PIECE;
+    int32_t status =
+        qcow2_read_table(q, q->l1_offset + first * QCOW2_ENTRY_BYTES, count, q->l1 + first);
+    q->l1_known[index / QCOW2_L1_PIECE] = status == SLUICE_OK;
+    return status;
+}
+
+int32_t qcow2_l1_need_all(struct qcow2 *q) {
+    int32_t status = SLUICE_OK;
+    for (uint64_t index = 0; index < q->l1_size && status == SLUICE_OK; index += QCOW2_L1_PIECE)
+        status = qcow2_l1_need(q, index);
+    return status;
+}
+
+/* The slice that an offset's entry is in, which L1 is known to say; false: it names no table. */
 static bool slice_offset(const struct qcow2 *q, uint64_t offset, uint64_t *ret) {
     uint64_t index = l1_index(q, offset);
     uint64_t table = index < q->l1_size ? q->l1[index] & QCOW2_OFFSET_MASK : 0;
@@ -27,6 +53,9 @@ static bool slice_offset(const struct qcow2 *q, uint64_t offset, uint64_t *ret) 
 
 int32_t qcow2_place(struct qcow2 *q, uint64_t offset, struct qcow2_place *ret) {
     struct qcow2_place place = {0};
+    int32_t known = qcow2_l1_need(q, l1_index(q, offset));
+    if (known != SLUICE_OK)
+        return known;
     if (slice_offset(q, offset, &place.slice_offset)) {
         /* A table that is not a cluster, or lies in no file, was never written by anybody. */
         if ((place.slice_offset & (q->slice_bytes - 1)) != 0 ||
@@ -106,13 +135,14 @@ static bool run_in_slice(const struct qcow2 *q, const uint8_t *slice, uint32_t i
     return true;
 }
 
-/* How far nothing is mapped by L1. */
+/* How far nothing is mapped by L1, as far as that is known. */
 static void absent_run(const struct qcow2 *q, uint64_t offset, uint64_t length,
                        struct own_run *ret) {
     uint32_t bits = q->cluster_bits + qcow2_l2_bits(q);
     uint64_t index = l1_index(q, offset) + 1;
     uint64_t reach = (index << bits) - offset;
-    while (reach < length && (index >= q->l1_size || (q->l1[index] & QCOW2_OFFSET_MASK) == 0)) {
+    while (reach < length && qcow2_l1_is_known(q, index) &&
+           (index >= q->l1_size || (q->l1[index] & QCOW2_OFFSET_MASK) == 0)) {
         reach += UINT64_C(1) << bits;
         index++;
     }
@@ -122,6 +152,13 @@ static void absent_run(const struct qcow2 *q, uint64_t offset, uint64_t length,
 void qcow2_peek(const struct image *image, uint64_t offset, uint64_t length, struct own_run *ret) {
     const struct qcow2 *q = qcow2_of_const(image);
     uint64_t at;
+    if (!qcow2_l1_is_known(q, l1_index(q, offset))) {
+        /* As far as the one table goes: the read that finds out may find a table there. */
+        uint64_t span = UINT64_C(1) << (q->cluster_bits + qcow2_l2_bits(q));
+        uint64_t reach = span - (offset & (span - 1));
+        *ret = (struct own_run){.kind = OWN_UNKNOWN, .length = reach < length ? reach : length};
+        return;
+    }
     if (!slice_offset(q, offset, &at)) {
         absent_run(q, offset, length, ret);
         return;

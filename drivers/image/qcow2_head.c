@@ -189,6 +189,18 @@ static int32_t parse_parent(struct qcow2 *q, const uint8_t *head, uint32_t lengt
     return SLUICE_OK;
 }
 
+/* What may belong to the head: extensions end where the parent's name begins, and who writes one
+ * puts it directly behind them. */
+static uint32_t head_length(const struct qcow2 *q, uint32_t header) {
+    uint64_t most = q->image.cluster_bytes < QCOW2_EXTENSIONS_MAX ? q->image.cluster_bytes
+                                                                  : QCOW2_EXTENSIONS_MAX;
+    uint64_t at = qcow2_load64(q->sector + QCOW2_AT_BACKING_OFFSET);
+    uint64_t bytes = qcow2_load32(q->sector + QCOW2_AT_BACKING_SIZE);
+    if (at < header || at >= most || bytes >= most - at)
+        return (uint32_t)most;
+    return (uint32_t)(at + bytes);
+}
+
 int32_t qcow2_head_read(struct qcow2 *q, struct image_error *error) {
     struct image_file *file = q->image.file;
     int32_t status = file->ops->size(file, &q->file_end);
@@ -203,8 +215,7 @@ int32_t qcow2_head_read(struct qcow2 *q, struct image_error *error) {
         status = judge_tables(q, error);
     if (status != SLUICE_OK)
         return status;
-    uint32_t length = q->image.cluster_bytes < QCOW2_EXTENSIONS_MAX ? q->image.cluster_bytes
-                                                                    : QCOW2_EXTENSIONS_MAX;
+    uint32_t length = head_length(q, header);
     uint8_t *head = malloc(length);
     if (head == NULL)
         return SLUICE_NO_MEMORY;

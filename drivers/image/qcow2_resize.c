@@ -19,10 +19,12 @@ static int32_t grow_l1(struct qcow2 *q, uint64_t size, struct image_error *error
     uint64_t clusters = qcow2_clusters(q, bytes);
     uint64_t room = clusters << q->cluster_bits;
     uint64_t *table = calloc(room / QCOW2_ENTRY_BYTES, sizeof *table);
+    bool *known = malloc(qcow2_l1_pieces(size) * sizeof *known);
     uint8_t *encoded = calloc(1, room);
     uint64_t offset = 0;
-    int32_t status =
-        table == NULL || encoded == NULL ? SLUICE_NO_MEMORY : qcow2_alloc_row(q, clusters, &offset);
+    int32_t status = table == NULL || known == NULL || encoded == NULL
+                         ? SLUICE_NO_MEMORY
+                         : qcow2_alloc_row(q, clusters, &offset);
     if (status != SLUICE_OK)
         goto out;
     if (q->l1_size > 0)
@@ -46,14 +48,19 @@ static int32_t grow_l1(struct qcow2 *q, uint64_t size, struct image_error *error
         goto out; /* which one the file has is not known: the new place stays counted */
     uint64_t old = q->l1_offset >> q->cluster_bits;
     uint64_t old_clusters = qcow2_clusters(q, (uint64_t)q->l1_size * QCOW2_ENTRY_BYTES);
+    memset(known, true, qcow2_l1_pieces(size) * sizeof *known);
     free(q->l1);
+    free(q->l1_known);
     q->l1 = table;
+    q->l1_known = known;
     table = NULL;
+    known = NULL;
     q->l1_offset = offset;
     q->l1_size = (uint32_t)size;
     status = qcow2_free_now(q, old, old_clusters);
 out:
     free(table);
+    free(known);
     free(encoded);
     return status;
 }
@@ -137,5 +144,8 @@ static int32_t shrink(struct qcow2 *q, uint64_t size_bytes) {
 
 int32_t qcow2_resize(struct image *image, uint64_t size_bytes, struct image_error *error) {
     struct qcow2 *q = qcow2_of(image);
+    int32_t status = qcow2_l1_need_all(q);
+    if (status != SLUICE_OK)
+        return status;
     return size_bytes > image->size_bytes ? grow(q, size_bytes, error) : shrink(q, size_bytes);
 }

@@ -74,8 +74,10 @@ static int32_t place_to_write(struct qcow2 *q, uint64_t offset, struct qcow2_pla
     uint64_t index = offset >> (q->cluster_bits + qcow2_l2_bits(q));
     if (index >= q->l1_size)
         return SLUICE_CORRUPT; /* the head says a size that its L1 does not reach */
+    int32_t status = qcow2_l1_need(q, index);
+    if (status != SLUICE_OK)
+        return status;
     uint64_t entry = q->l1[index];
-    int32_t status = SLUICE_OK;
     if ((entry & QCOW2_OFFSET_MASK) == 0) {
         status = make_table(q, (uint32_t)index);
     } else if ((entry & QCOW2_COPIED) == 0) {
@@ -357,10 +359,11 @@ static int32_t zero_clusters(struct qcow2 *q, uint64_t first, uint64_t count, bo
             part = count;
         uint64_t offset = first << q->cluster_bits;
         uint64_t l1_index = first >> qcow2_l2_bits(q);
-        bool table = l1_index < q->l1_size && (q->l1[l1_index] & QCOW2_OFFSET_MASK) != 0;
+        int32_t status = qcow2_l1_need(q, l1_index);
+        bool table = status == SLUICE_OK && l1_index < q->l1_size &&
+                     (q->l1[l1_index] & QCOW2_OFFSET_MASK) != 0;
         bool nothing = false;
-        int32_t status = SLUICE_OK;
-        if (!table && !hold)
+        if (status == SLUICE_OK && !table && !hold)
             status = image_chain_is_zero(&q->image, offset, part << q->cluster_bits, &nothing);
         if (status == SLUICE_OK && !nothing)
             status = below && q->version < 3 ? zero_bytes(q, offset, part << q->cluster_bits, hold)

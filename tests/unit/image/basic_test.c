@@ -156,6 +156,10 @@ static void maps_from_memory(void **state) {
     fill(add(&world, IMAGE_FORMAT_RAW, 2 * MIB, 0), 0, 2 * MIB, 1);
     struct image *top = add(&world, IMAGE_FORMAT_QCOW2, 4 * MIB, 0);
     struct image_run run;
+    /* No table was read yet, not even the top one. */
+    image_map(top, 100, MIB, false, &run);
+    assert_int_equal(run.kind, IMAGE_RUN_SLOW);
+    assert_filled(top, 0, 1, 1);
     image_map(top, 100, MIB, false, &run);
     assert_int_equal(run.kind, IMAGE_RUN_FILE);
     assert_int_equal(run.depth, 1);
@@ -185,6 +189,42 @@ static void maps_from_memory(void **state) {
     assert_filled(world.image[1], 0, 1, 2);
     image_map(world.image[1], 0, MIB, false, &run);
     assert_int_equal(run.kind, IMAGE_RUN_FILE);
+    end(&world);
+}
+
+/* Pieces of the top table are read by whom they concern: what others say in between, unread, is
+ * neither lost by a commit nor taken for empty. */
+static void keeps_what_it_has_not_read(void **state) {
+    (void)state;
+    const uint32_t cluster = 512;
+    const uint64_t piece = UINT64_C(512) * cluster * (cluster / 8); /* 512 tables */
+    const uint64_t size = 5 * piece - cluster * 3;
+    struct world world = {0};
+    struct image *image = add(&world, IMAGE_FORMAT_QCOW2, size, cluster);
+    for (uint64_t at = 0; at < size; at += piece)
+        fill(image, at + 3 * cluster, cluster, 7);
+    assert_int_equal(image_flush(image), SLUICE_OK);
+    image_close(image);
+    struct image_error error = {""};
+    assert_int_equal(
+        image_open(memory_file_open(world.memory[0]), 0, 0, 0, &world.image[0], &error), SLUICE_OK);
+    image = world.image[0];
+    struct image_run run;
+    assert_int_equal(image_extent(image, 4 * cluster, size - 4 * cluster, 0, &run), SLUICE_OK);
+    assert_true(run.length <= piece - cluster);
+    fill(image, piece / 2, cluster, 8);
+    fill(image, 3 * piece + piece / 2, cluster, 9);
+    assert_int_equal(image_commit(image), SLUICE_OK);
+    for (uint32_t again = 0; again < 2; again++) {
+        for (uint64_t at = 0; at < size; at += piece) {
+            assert_filled(world.image[0], at, cluster, 0);
+            assert_filled(world.image[0], at + 3 * cluster, cluster, 7);
+        }
+        assert_filled(world.image[0], piece / 2, cluster, 8);
+        assert_filled(world.image[0], 3 * piece + piece / 2, cluster, 9);
+        reopen(&world, 0);
+    }
+    assert_sound(world.image[0], 0);
     end(&world);
 }
 
@@ -264,11 +304,9 @@ static void refuses_circles(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_what_was_written),
-        cmocka_unit_test(reads_through_a_chain),
-        cmocka_unit_test(maps_from_memory),
-        cmocka_unit_test(pulls_and_lets_go),
-        cmocka_unit_test(resizes),
+        cmocka_unit_test(reads_what_was_written), cmocka_unit_test(reads_through_a_chain),
+        cmocka_unit_test(maps_from_memory),       cmocka_unit_test(keeps_what_it_has_not_read),
+        cmocka_unit_test(pulls_and_lets_go),      cmocka_unit_test(resizes),
         cmocka_unit_test(refuses_circles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
