@@ -329,7 +329,7 @@ static void a_merge_keeps_the_overlays(void **state) {
         image[i] = open_it(memory[i]);
         if (i > 0)
             assert_int_equal(image_attach_parent(image[i], image[i - 1], &error), SLUICE_OK);
-        assert_int_equal(image_write(image[i], i * 3000, "xyz" + i, 1), SLUICE_OK);
+        assert_int_equal(image_write(image[i], i * 3000, &"xyz"[i], 1), SLUICE_OK);
         assert_int_equal(image_freeze(image[i]), SLUICE_OK);
     }
     image_close(image[2]);
