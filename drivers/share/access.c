@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "chain.h"
+#include "push.h"
 #include "state.h"
 #include "step.h"
 
@@ -249,7 +250,10 @@ static int32_t record_grant(struct share_pool *pool, struct sluice_call *call,
     if (volume != NULL) {
         volume->grants = grants.count;
     }
+    struct index_image *active = index_active(&pool->index, &args->volume);
+    uint64_t generation = active != NULL ? active->generation : 0;
     pthread_mutex_unlock(&pool->index.lock);
+    push_forget(pool, &args->volume, generation);
     return SLUICE_OK;
 }
 

@@ -154,6 +154,17 @@ int32_t chain_look(struct share_pool *pool, struct sluice_call *call, const stru
     return status;
 }
 
+/* Below the top image there is another chain now, which is taken over. */
+static void replace_below(struct chain *chain, const struct chain *fresh) {
+    close_from(chain, 1);
+    for (uint32_t i = 0; i < fresh->count; i++) {
+        chain->images[i + 1] = fresh->images[i];
+        chain->files[i + 1] = fresh->files[i];
+        chain->links[i + 1] = fresh->links[i];
+    }
+    chain->count = 1 + fresh->count;
+}
+
 int32_t chain_reopen(struct share_pool *pool, struct sluice_call *call, bool top_too,
                      struct chain *chain) {
     struct chain fresh = {.count = 0};
@@ -183,14 +194,31 @@ int32_t chain_reopen(struct share_pool *pool, struct sluice_call *call, bool top
     if (status != SLUICE_OK) {
         return status;
     }
-    close_from(chain, 1);
-    for (uint32_t i = 0; i < fresh.count; i++) {
-        top.images[i + 1] = fresh.images[i];
-        top.files[i + 1] = fresh.files[i];
-        top.links[i + 1] = fresh.links[i];
+    replace_below(chain, &fresh);
+    return SLUICE_OK;
+}
+
+int32_t chain_take_parent(struct share_pool *pool, struct sluice_call *call,
+                          const struct chain_link *parent, struct chain *chain) {
+    struct chain fresh = {.count = 0};
+    struct image_error error = {{0}};
+    char name[LAYOUT_PARENT];
+    int32_t status = chain_open(pool, call, parent, NULL, false, &fresh);
+    if (status != SLUICE_OK) {
+        return status;
     }
-    top.count = 1 + fresh.count;
-    *chain = top;
+    layout_parent(&chain->links[0].volume, &parent->volume, parent->generation, parent->format,
+                  name);
+    status = image_set_parent(chain->images[0], name, parent->format, fresh.images[0], &error);
+    if (status == SLUICE_OK) { /* no longer than the chain that was */
+        status = image_attach_parent(chain->images[0], fresh.images[0], &error);
+    }
+    if (status != SLUICE_OK) {
+        chain_close(&fresh);
+        return share_fail(pool, call, status, "cannot give an image another parent: %.300s",
+                          error.text);
+    }
+    replace_below(chain, &fresh);
     return SLUICE_OK;
 }
 

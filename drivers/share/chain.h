@@ -42,6 +42,10 @@ int32_t chain_reopen(struct share_pool *pool, struct sluice_call *call, bool top
  * it needs; what is between goes. Flushed. */
 int32_t chain_cut(struct share_pool *pool, struct sluice_call *call, uint32_t drop,
                   struct chain *chain);
+/* The top image takes `parent`, which shows what the one below it shows, in its place: what is
+ * below is opened again. On failure the chain stays as it was. Flushed. */
+int32_t chain_take_parent(struct share_pool *pool, struct sluice_call *call,
+                          const struct chain_link *parent, struct chain *chain);
 /* Accepts an empty one. */
 void chain_close(struct chain *chain);
 

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "chain.h"
+#include "push.h"
 #include "state.h"
 #include "step.h"
 
@@ -502,6 +503,9 @@ static int32_t open_images(struct share_disk *disk, struct sluice_call *call,
     struct image_error error = {{0}};
     const struct chain_link top = {meta->id, meta->active, meta->format};
     layout_image(&meta->id, meta->active, meta->format, path);
+    if (!disk->read_only) {
+        push_forget(pool, &meta->id, meta->active);
+    }
     int32_t status = FS(pool, open_fenced, call, path, args->epoch, args->read_only != 0, &file);
     if (status != SLUICE_OK) {
         return share_fail(pool, call, status,
@@ -652,7 +656,9 @@ void share_disk_close(struct share_disk *disk) {
         pthread_cond_wait(&pool->unpinned, &pool->lock);
     }
     pthread_mutex_unlock(&pool->lock);
+    const struct chain_link top = disk->chain.links[0];
     chain_close(&disk->chain);
+    merge_look(pool, &top.volume, top.generation); /* what waited for it */
     pthread_cond_destroy(&disk->changed);
     pthread_mutex_destroy(&disk->lock);
     free(disk);

@@ -100,6 +100,7 @@ void index_set_parent(struct index_image *image, struct index_image *parent) {
         parent->first_child = image;
         parent->children++;
         parent->merged = 0; /* what was merged went into another child */
+        parent->pushed = 0; /* and came from another */
     }
 }
 

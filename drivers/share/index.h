@@ -46,6 +46,7 @@ struct index_image {
     bool due;
     struct sluice_uuid snapshot; /* that names or named it */
     uint64_t merged;             /* how far pulling it into its child has come */
+    uint64_t pushed;             /* how far pushing its child into it has come */
     uint64_t flattened;          /* how far pulling all that is below into it has come */
     struct index_image *parent;
     struct index_image *first_child;

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "chain.h"
+#include "push.h"
 #include "state.h"
 #include "step.h"
 
@@ -184,9 +185,8 @@ static int32_t pull_slice(struct share_pool *pool, struct sluice_call *call, str
     return status;
 }
 
-/* The manifest of an image that has got another parent. */
-static int32_t follow_manifest(struct share_pool *pool, struct sluice_call *call,
-                               const struct chain_link *image, const struct chain_link *parent) {
+int32_t merge_note_parent(struct share_pool *pool, struct sluice_call *call,
+                          const struct chain_link *image, const struct chain_link *parent) {
     struct manifest manifest;
     int32_t status = manifest_load(pool->fs, call, &image->volume, image->generation, &manifest);
     if (status != SLUICE_OK) {
@@ -211,7 +211,7 @@ static struct chain_link link_of(const struct index_image *image) {
 static int32_t finish_merge(struct share_pool *pool, struct sluice_call *call,
                             const struct chain_link *image, const struct chain_link *child,
                             const struct chain_link *parent) {
-    int32_t status = follow_manifest(pool, call, child, parent);
+    int32_t status = merge_note_parent(pool, call, child, parent);
     if (status != SLUICE_OK) {
         return status;
     }
@@ -241,9 +241,17 @@ static int32_t merge(struct share_pool *pool, struct sluice_call *call,
         pull.image = child;
         pull.offset = image->merged;
     }
+    bool pushable = can && push_is_possible(image);
     pthread_mutex_unlock(&pool->index.lock);
     if (!can) {
         return SLUICE_OK;
+    }
+    if (pushable && push_is_better(pool, link, &child)) {
+        bool pulls;
+        int32_t pushed = push_slice(pool, call, link, slice_ns, &pulls);
+        if (!pulls) {
+            return pushed;
+        }
     }
     int32_t status = pull_slice(pool, call, &pull, slice_ns);
     pthread_mutex_lock(&pool->index.lock);
@@ -278,7 +286,7 @@ int32_t merge_flatten(struct share_pool *pool, struct sluice_call *call,
     }
     int32_t status = pull_slice(pool, call, &pull, step_slice_ns());
     if (status == SLUICE_OK) {
-        status = follow_manifest(pool, call, &pull.image, NULL);
+        status = merge_note_parent(pool, call, &pull.image, NULL);
     }
     pthread_mutex_lock(&pool->index.lock);
     image = index_image(&pool->index, volume, generation);
@@ -335,10 +343,20 @@ static int32_t flatten(struct share_pool *pool, struct sluice_call *call,
 
 /* ---- a slice of anything -------------------------------------------------------------------- */
 
+/* The volumes of what is merged with the image: its child's and, where the child may be pushed into
+ * it, that of the child's child, which gets another parent. */
+static void find_others(const struct index_image *image, struct sluice_uuid ret_others[2]) {
+    const struct index_image *child = image->first_child;
+    ret_others[0] = child->volume->id;
+    ret_others[1] = push_is_possible(image) && child->first_child != NULL
+                        ? child->first_child->volume->id
+                        : child->volume->id;
+}
+
 int32_t merge_slice(struct share_pool *pool, struct sluice_call *call,
                     const struct sluice_uuid *volume, uint64_t generation, uint64_t slice_ns) {
     struct index_locks locks;
-    struct sluice_uuid alone[2] = {*volume, *volume};
+    struct sluice_uuid alone[3] = {*volume, *volume, *volume};
     struct chain_link link = {.volume = *volume, .generation = generation};
     pthread_mutex_lock(&pool->index.lock);
     const struct index_image *image = index_image(&pool->index, volume, generation);
@@ -346,7 +364,8 @@ int32_t merge_slice(struct share_pool *pool, struct sluice_call *call,
     bool merges = due && is_mergeable(image);
     bool deep = due && !merges && index_is_needed(image);
     if (merges) {
-        alone[1] = image->first_child->volume->id;
+        link = link_of(image);
+        find_others(image, &alone[1]);
     }
     pthread_mutex_unlock(&pool->index.lock);
     if (!due) {
@@ -355,16 +374,21 @@ int32_t merge_slice(struct share_pool *pool, struct sluice_call *call,
     if (deep) {
         return flatten(pool, call, &link);
     }
-    int32_t status = index_lock(&pool->index, &locks, alone, 2, NULL);
+    int32_t status = index_lock(&pool->index, &locks, alone, 3, NULL);
     if (status != SLUICE_OK) {
         return status;
     }
     if (merges) {
-        /* Another child than the one whose volume is locked: the next slice finds it. */
+        /* Others than those whose volumes are locked: the next slice finds them. */
+        struct sluice_uuid others[2] = {*volume, *volume};
         pthread_mutex_lock(&pool->index.lock);
         image = index_image(&pool->index, volume, generation);
-        bool same = image != NULL && is_mergeable(image) &&
-                    uuid_compare(&image->first_child->volume->id, &alone[1]) == 0;
+        bool same = image != NULL && is_mergeable(image);
+        if (same) {
+            find_others(image, others);
+            same = uuid_compare(&others[0], &alone[1]) == 0 &&
+                   uuid_compare(&others[1], &alone[2]) == 0;
+        }
         pthread_mutex_unlock(&pool->index.lock);
         status = same ? merge(pool, call, &link, slice_ns) : SLUICE_OK;
     } else {

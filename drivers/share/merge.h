@@ -4,8 +4,9 @@
  * that have become long are flattened, and what nobody needs is removed.
  *
  * A merge pulls into the child what it lacks, in slices; then the child takes the grandparent as
- * parent by one write, its manifest follows, and the merged image goes. Whatever is read stays the
- * same at every moment, and a crash leaves a valid chain. Who asks for a snapshot's deletion works
+ * parent by one write, its manifest follows, and the merged image goes. Where the child takes less
+ * than the image it is pushed down instead (push.h). Whatever is read stays the same at every
+ * moment, and a crash leaves a valid chain. Who asks for a snapshot's deletion works
  * on its merge while he asks; what is left the pool's maintenance thread does, a slice at a time,
  * with pauses that leave most of the machine to others. It sleeps while nothing is due.
  *
@@ -26,6 +27,7 @@
 
 #define MERGE_RETRY_MS 200 /* after which a chain that was too long may be shorter */
 
+struct chain_link;
 struct index_image;
 struct share_pool;
 
@@ -63,6 +65,10 @@ int32_t merge_slice(struct share_pool *pool, struct sluice_call *call,
  * it has no parent. */
 int32_t merge_flatten(struct share_pool *pool, struct sluice_call *call,
                       const struct sluice_uuid *volume, uint64_t generation);
+
+/* The manifest of an image that has got another parent, or none (NULL). */
+int32_t merge_note_parent(struct share_pool *pool, struct sluice_call *call,
+                          const struct chain_link *image, const struct chain_link *parent);
 
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t merge_now_ns(void);

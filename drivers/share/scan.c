@@ -147,6 +147,10 @@ static int32_t consider(struct share_pool *pool, const struct manifest *manifest
             rebuild->meta.next = manifest->generation + 1;
             memcpy(rebuild->meta.name, manifest->name, sizeof rebuild->meta.name);
         }
+        if (!uuid_is_zero(&manifest->snapshot) &&
+            volume_meta_snapshot(&rebuild->meta, &manifest->snapshot) != NULL) {
+            continue; /* it was just pushed into the image below it: both are the same */
+        }
         if (!uuid_is_zero(&manifest->snapshot)) {
             struct snapshot_meta snapshot = {
                 .id = manifest->snapshot,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "chain.h"
+#include "push.h"
 #include "state.h"
 #include "step.h"
 
@@ -88,6 +89,11 @@ void volume_release(struct volume *volume) {
 }
 
 static bool says_the_same(const struct volume_meta *a, const struct volume_meta *b) {
+    for (uint32_t i = 0; i < a->snapshot_count && i < b->snapshot_count; i++) {
+        if (a->snapshots[i].generation != b->snapshots[i].generation) {
+            return false;
+        }
+    }
     return a->active == b->active && a->next == b->next && a->size_bytes == b->size_bytes &&
            a->moving == b->moving && a->epoch == b->epoch &&
            a->snapshot_count == b->snapshot_count && uuid_compare(&a->reverted, &b->reverted) == 0;
@@ -467,6 +473,7 @@ int32_t volume_settle_size(struct share_pool *pool, struct sluice_call *call,
     struct chain chain;
     struct chain *borrowed;
     const struct chain_link top = {meta->id, meta->active, meta->format};
+    push_forget(pool, &meta->id, meta->active);
     struct share_disk *disk = disk_borrow(pool, &meta->id, meta->active, &borrowed);
     if (disk != NULL) {
         int32_t status = resize_image(pool, call, borrowed->images[0], meta->size_bytes);

@@ -38,6 +38,9 @@ UNDO = ("turned", "undone", "undo_before", "undo_after")
 # Points that no scenario can pass, with the reason. One that is passed all the same fails the group.
 REASONS = {
     "share.epoch_recorded": "opening a volume for I/O; no operation of the API does (unit/driver_posix kills it there)",
+    **{f"share.push_{name}": "merging into an image that is larger than what lies on it, which no operation of "
+       "the API writes (unit/driver_posix kills it there)"
+       for name in ("manifest_written", "resized", "slice_done", "published", "parent_set")},
 }
 # Kinds whose steps are about the driver alone and have no calls to the posix driver.
 NO_POSIX = ("driver.", "host.", "token.", "pool.upgrade", "pool.disable", "volume.update", "snapshot.update")

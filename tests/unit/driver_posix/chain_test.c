@@ -5,6 +5,7 @@
  *
  * Slices are cut short (SLUICE_SHARE_SLICE_NS), so that merging takes many of them.
  */
+#include <fcntl.h>
 #include <ftw.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -284,8 +285,8 @@ static void merging_below_an_open_volume_disturbs_nobody(void **state) {
     atomic_store(&stopping, false);
     assert_int_equal(pthread_create(&thread, NULL, use, &data), 0);
     assert_int_equal(drop_snapshot(11), SLUICE_OK); /* into a frozen one */
-    assert_int_equal(drop_snapshot(12), SLUICE_OK); /* into the active one, through its disk */
-    assert_int_equal(count_images(), 1);
+    assert_int_equal(drop_snapshot(12), SLUICE_OK); /* takes more than the active one: later */
+    assert_int_equal(count_images(), 2);
     uint32_t before = atomic_load(&rounds);
     while (atomic_load(&rounds) < before + 100) {
         sched_yield();
@@ -295,7 +296,168 @@ static void merging_below_an_open_volume_disturbs_nobody(void **state) {
     assert_null(wrong);
     assert_int_equal(host_flush(&data), SLUICE_OK);
     host_data_close(&data);
+    wait_for_images(1);
     assert_signs(&volume, NULL, "aaaaaaaaaaaa");
+    referee();
+}
+
+/* What lies below is the smaller one: it is pulled through the disk that has the volume open. */
+static void a_small_image_is_pulled_into_an_open_volume(void **state) {
+    (void)state;
+    struct host_data data;
+    pthread_t thread;
+    void *wrong;
+    fill(&volume, 0, 1, 'a');
+    take(11);
+    fill(&volume, 1, 99, 'a');
+    assert_int_equal(host_data_open(&data, &pool, &volume, NULL, ++epoch, false), SLUICE_OK);
+    atomic_store(&stopping, false);
+    assert_int_equal(pthread_create(&thread, NULL, use, &data), 0);
+    assert_int_equal(drop_snapshot(11), SLUICE_OK);
+    assert_int_equal(count_images(), 1);
+    atomic_store(&stopping, true);
+    assert_int_equal(pthread_join(thread, &wrong), 0);
+    assert_null(wrong);
+    host_data_close(&data);
+    assert_signs(&volume, NULL, "aaaaaaaaaaaa");
+    referee();
+}
+
+/* ---- pushing down --------------------------------------------------------------------------- */
+
+static int32_t resize_to(uint64_t bytes) {
+    struct sluice_volume told = {.size = sizeof told};
+    return pool.table->volume_resize(pool.pool, HOST_CALL(&pool), &volume, bytes, &told);
+}
+
+static void zero_piece(uint64_t at) {
+    struct host_data data;
+    assert_int_equal(host_data_open(&data, &pool, &volume, NULL, ++epoch, false), SLUICE_OK);
+    assert_int_equal(host_zero(&data, at * PIECE, PIECE, 0), SLUICE_OK);
+    host_data_close(&data);
+}
+
+/* The active image and what it lies on; whichever takes more, the volume reads the same after. */
+static void both_directions_leave_the_same_bytes(void **state) {
+    (void)state;
+    static uint8_t before[2][SIZE];
+    struct host_data data;
+    for (int direction = 0; direction < 2; direction++) {
+        for (int way = 0; way < 3; way++) {
+            const uint64_t size = way == 0 ? SIZE : way == 1 ? SIZE / 2 : SIZE - MIB;
+            fill(&volume, 0, direction == 0 ? 90 : 5, 'a');
+            take(11);
+            if (way > 0) {
+                assert_int_equal(resize_to(SIZE / 2), SLUICE_OK);
+                assert_int_equal(resize_to(size), SLUICE_OK);
+            }
+            fill(&volume, 1, direction == 0 ? 4 : 90, 'b');
+            zero_piece(0);
+            assert_int_equal(host_data_open(&data, &pool, &volume, NULL, ++epoch, true), SLUICE_OK);
+            assert_int_equal(data.opened.size_bytes, size);
+            assert_int_equal(host_read(&data, 0, before[0], size), SLUICE_OK);
+            host_data_close(&data);
+            assert_int_equal(drop_snapshot(11), SLUICE_OK);
+            wait_for_images(1);
+            assert_int_equal(host_data_open(&data, &pool, &volume, NULL, ++epoch, true), SLUICE_OK);
+            assert_int_equal(data.opened.size_bytes, size);
+            assert_int_equal(host_read(&data, 0, before[1], size), SLUICE_OK);
+            host_data_close(&data);
+            assert_memory_equal(before[0], before[1], size);
+            referee();
+            assert_int_equal(resize_to(SIZE), SLUICE_OK);
+        }
+    }
+}
+
+static uint64_t bytes_written(void) {
+    char line[128];
+    unsigned long long bytes = 0;
+    FILE *io = fopen("/proc/self/io", "r");
+    assert_non_null(io);
+    while (fgets(line, sizeof line, io) != NULL && sscanf(line, "wchar: %llu", &bytes) != 1) {
+    }
+    fclose(io);
+    return bytes;
+}
+
+/* A backup's snapshot of a large volume goes by moving what was written since. */
+static void a_small_overlay_costs_what_it_holds(void **state) {
+    (void)state;
+    const uint64_t large = UINT64_C(1) << 30;
+    char path[TREE_PATH + 96];
+    static char names[TREE_LIST];
+    assert_int_equal(resize_to(large), SLUICE_OK);
+    fill(&volume, 0, 1, 'a');
+    snprintf(path, sizeof path, "%s/volumes/01930000-0000-7000-8000-00000000000a/g000001.raw",
+             directory);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    uint64_t taken = large; /* or what a small file system has */
+    while (posix_fallocate(fd, 0, (off_t)taken) != 0) {
+        taken /= 4;
+        assert_true(taken > 16 * MIB);
+    }
+    close(fd);
+    take(11);
+    fill(&volume, 100, MIB / PIECE, 'b');
+    uint64_t before = bytes_written();
+    assert_int_equal(drop_snapshot(11), SLUICE_OK);
+    uint64_t moved = bytes_written() - before;
+    print_message("deleting the snapshot wrote %llu bytes\n", (unsigned long long)moved);
+    assert_true(moved >= MIB && moved < 2 * MIB);
+    tree_list(directory, names);
+    assert_non_null(strstr(names, "g000001.raw")); /* the raw base is the volume again */
+    assert_int_equal(count_images(), 1);
+    assert_signs(&volume, NULL, "a...");
+}
+
+/* A frozen image gives its snapshot's name and its child to the image below. */
+static void a_frozen_image_is_pushed_down(void **state) {
+    (void)state;
+    const struct sluice_uuid last = host_id(12);
+    struct host_data data;
+    fill(&volume, 0, 90, 'a');
+    take(11);
+    fill(&volume, 1, 3, 'b');
+    take(12);
+    fill(&volume, 2, 1, 'c');
+    assert_int_equal(host_data_open(&data, &pool, &volume, NULL, ++epoch, false), SLUICE_OK);
+    assert_int_equal(sign_at(&data, 3), 'b');
+    assert_int_equal(drop_snapshot(11), SLUICE_OK); /* while the volume is open */
+    assert_int_equal(count_images(), 2);
+    for (uint64_t at = 0; at < 5; at++) {
+        assert_int_equal(sign_at(&data, at), "abcba"[at]);
+    }
+    put(&data, 4, 'd');
+    host_data_close(&data);
+    assert_signs(&volume, &last, "abbbaa");
+    assert_signs(&volume, NULL, "abcbda");
+    host_close(&pool);
+    assert_int_equal(open_pool(0), SLUICE_OK);
+    assert_signs(&volume, &last, "abbbaa");
+    assert_signs(&volume, NULL, "abcbda");
+    referee();
+}
+
+/* What was pushed is old when the volume was written in between. */
+static void a_push_that_is_interrupted_by_writing_begins_again(void **state) {
+    (void)state;
+    const struct sluice_uuid snapshot = host_id(11);
+    fill(&volume, 0, 200, 'a');
+    take(11);
+    fill(&volume, 0, 60, 'b');
+    char signs[] = "bbbb";
+    int32_t status = SLUICE_PENDING;
+    for (char sign = 'c'; status == SLUICE_PENDING && sign < 'h'; sign++) {
+        status = pool.table->snapshot_delete(pool.pool, HOST_CALL(&pool), &volume, &snapshot);
+        fill(&volume, 0, 2, sign);
+        memset(signs, sign, 2);
+    }
+    assert_true(signs[0] > 'c'); /* there was something left to push when it was written */
+    assert_int_equal(drop_snapshot(11), SLUICE_OK);
+    wait_for_images(1);
+    assert_signs(&volume, NULL, signs);
     referee();
 }
 
@@ -408,6 +570,12 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_deleted_snapshot_is_merged, make, drop),
         cmocka_unit_test_setup_teardown(what_several_need_stays_until_one_does, make, drop),
         cmocka_unit_test_setup_teardown(merging_below_an_open_volume_disturbs_nobody, make, drop),
+        cmocka_unit_test_setup_teardown(a_small_image_is_pulled_into_an_open_volume, make, drop),
+        cmocka_unit_test_setup_teardown(both_directions_leave_the_same_bytes, make, drop),
+        cmocka_unit_test_setup_teardown(a_small_overlay_costs_what_it_holds, make, drop),
+        cmocka_unit_test_setup_teardown(a_frozen_image_is_pushed_down, make, drop),
+        cmocka_unit_test_setup_teardown(a_push_that_is_interrupted_by_writing_begins_again, make,
+                                        drop),
         cmocka_unit_test_setup_teardown(long_chains_are_flattened, make, drop),
         cmocka_unit_test_setup_teardown(a_revert_that_was_made_is_not_made_again, make, drop),
         cmocka_unit_test_setup_teardown(a_lost_record_is_written_again, make, drop),

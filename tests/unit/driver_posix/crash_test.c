@@ -67,6 +67,18 @@ static void write_content(struct host_pool *pool, char sign) {
     host_data_close(&data);
 }
 
+/* What lies below takes more than what is written above it, so it is pushed into. */
+static bool large_below;
+
+static void write_filler(struct host_pool *pool) {
+    struct host_data data;
+    static char bytes[2 * MIB];
+    memset(bytes, 'f', sizeof bytes);
+    assert_int_equal(host_data_open(&data, pool, &v, NULL, EPOCH - 2, false), SLUICE_OK);
+    assert_int_equal(host_write(&data, 7 * MIB, bytes, sizeof bytes, 0), SLUICE_OK);
+    host_data_close(&data);
+}
+
 static void make_world(void) {
     struct host_pool pool;
     struct sluice_volume told;
@@ -76,6 +88,9 @@ static void make_world(void) {
     assert_int_equal(open_pool(&pool, SLUICE_POOL_CLAIM), SLUICE_OK);
     assert_int_equal(host_create(&pool, &v, "v", SIZE, &told), SLUICE_OK);
     write_content(&pool, 'o');
+    if (large_below) {
+        write_filler(&pool);
+    }
     assert_int_equal(host_snapshot(&pool, &v, &s, "s", &taken), SLUICE_OK);
     write_content(&pool, 'n');
     host_close(&pool);
@@ -127,6 +142,21 @@ static int32_t do_snapshot_delete(struct host_pool *pool) {
     int32_t status;
     HOST_ASK(pool, status, pool->table->snapshot_delete(pool->pool, &pool->call, &v, &s));
     return status;
+}
+
+/* The active image takes less than what lies below: it is pushed down. */
+static int32_t do_push(struct host_pool *pool) {
+    return do_snapshot_delete(pool);
+}
+
+/* A frozen image that another snapshot names is pushed down, below the active one. */
+static int32_t do_take_and_delete(struct host_pool *pool) {
+    int32_t status = do_snapshot(pool);
+    if (status == SLUICE_OK) {
+        struct sluice_volume told = {.size = sizeof told};
+        status = pool->table->volume_resize(pool->pool, HOST_CALL(pool), &v, SIZE + MIB, &told);
+    }
+    return status == SLUICE_OK ? do_snapshot_delete(pool) : status;
 }
 
 static int32_t do_delete_both(struct host_pool *pool) {
@@ -204,6 +234,11 @@ static const struct operation operations[] = {
     {"shrink", do_shrink, NULL, {.v = NEW, .s = OLD, .v_size = 4 * MIB, .image = true}},
     {"delete", do_delete, NULL, {.v = NOTHING, .s = OLD, .image = true}},
     {"snapshot delete", do_snapshot_delete, NULL, {.v = NEW, .v_size = SIZE, .image = true}},
+    {"snapshot delete, small above", do_push, NULL, {.v = NEW, .v_size = SIZE, .image = true}},
+    {"snapshot delete, frozen above",
+     do_take_and_delete,
+     NULL,
+     {.v = NEW, .t = NEW, .v_size = SIZE + MIB, .image = true}},
     {"delete both", do_delete_both, NULL, {.image = true}},
     {"adopt", do_adopt, cancel_volume, {KEEPS, .w = IMAGE, .w_size = sizeof image}},
     {"unmanage", do_unmanage, NULL, {.s = OLD, .image = true}},
@@ -362,6 +397,7 @@ static uint32_t kill_everywhere(const struct operation *operation) {
     char names_before[TREE_LIST];
     char names_after[TREE_LIST];
     uint32_t points = 0;
+    large_below = operation->ask == do_push || operation->ask == do_take_and_delete;
     make_world();
     list_names(names_before);
     assert_false(run_and_kill(operation, "none=kill"));

@@ -24,13 +24,15 @@ static struct share_pool *pool;
 static struct sluice_call call;
 static const struct sluice_uuid v = {{1}}, w = {{2}}, s = {{3}}, t = {{4}}, r = {{5}}, u = {{6}};
 
+static uint32_t format_below = IMAGE_FORMAT_RAW;
+
 static struct sluice_call *fresh(void) {
     call.text[0] = '\0';
     return &call;
 }
 
 static int32_t open_pool(void) {
-    const struct share_settings settings = {.format = IMAGE_FORMAT_RAW,
+    const struct share_settings settings = {.format = format_below,
                                             .size_max = UINT64_C(1) << 40,
                                             .chain_max = 8,
                                             .commit_always = true};
@@ -97,6 +99,17 @@ static int32_t do_snapshot_delete(void) {
     return status;
 }
 
+/* What lies below takes no more than what is above: it is pulled up. */
+static int32_t do_pull(void) {
+    return do_snapshot_delete();
+}
+
+/* The one that lies between is frozen: it is pushed down into the one below. */
+static int32_t do_take_and_delete(void) {
+    int32_t status = snapshot(&t);
+    return status == SLUICE_OK ? do_snapshot_delete() : status;
+}
+
 static int32_t do_unmanage(void) {
     char reference[SLUICE_PATH_MAX];
     int32_t status;
@@ -134,6 +147,8 @@ static const struct {
     {"grow", do_grow, {'n', '-', 'o', '-', '-'}},
     {"delete", do_delete, {'-', '-', 'o', '-', '-'}},
     {"snapshot delete", do_snapshot_delete, {'n', '-', '-', '-', '-'}},
+    {"snapshot delete, small below", do_pull, {'n', '-', '-', '-', '-'}},
+    {"snapshot delete, frozen above", do_take_and_delete, {'n', '-', '-', 'n', '-'}},
     {"unmanage", do_unmanage, {'-', '-', 'o', '-', '-'}},
     {"adopt", do_adopt, {'n', '-', 'o', '-', 'a'}},
 };
@@ -275,6 +290,7 @@ static void every_fault_ends_in_done_or_undone(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++) {
         uint64_t faults = 0;
+        format_below = operations[i].ask == do_pull ? IMAGE_FORMAT_QCOW2 : IMAGE_FORMAT_RAW;
         make_world();
         assert_int_equal(operations[i].ask(), SLUICE_OK);
         struct world seen = look_around();
@@ -297,6 +313,7 @@ static void every_fault_ends_in_done_or_undone(void **state) {
 static void calls_do_not_grow_with_the_pool(void **state) {
     uint64_t cost[2][4];
     (void)state;
+    format_below = IMAGE_FORMAT_RAW;
     make_world();
     for (uint32_t round = 0; round < 2; round++) {
         for (uint32_t i = 0; i < (round == 0 ? 10 : 1000); i++) {
