@@ -62,6 +62,7 @@ has "so is what it does not know" "over_commit" "$SAID"
 s pool update p --set "path=$GATEWAY/nowhere"
 is "a change that does not work" 8 "$STATUS"
 has "says why" "nowhere" "$SAID"
+check "and the pool opens again as it was" wait_until 20 pool_is p serving
 s pool show p
 is "is undone" "$directory serving" "$(get '"\(.properties.path) \(.health)"')"
 s volume resize p:v --size 2M
