@@ -90,7 +90,9 @@ static int play_data(void) {
             say_hello();
             tell(DATA_SYNCED, &(struct data_nothing){0});
         } else if (number == DATA_RING_WANTED) {
-            tell(DATA_RING_BROKEN, body);
+            struct data_ring broken = {.generation =
+                                           ((const struct data_wanted *)body)->generation};
+            tell(DATA_RING_BROKEN, &broken);
         } else if (number == DATA_RING_LOST) {
             act((enum deed)((const struct data_ring *)body)->generation);
         }
@@ -171,9 +173,14 @@ static struct data_process_status status_of(const struct seen *seen) {
     return status;
 }
 
-static void say(struct seen *seen, enum data_number number, uint64_t generation) {
+static void want_ring(struct seen *seen, uint64_t generation) {
+    struct data_wanted body = {.generation = generation};
+    data_process_send(seen->process, DATA_RING_WANTED, &body, NULL, 0);
+}
+
+static void say_lost(struct seen *seen, uint64_t generation) {
     struct data_ring body = {.generation = generation};
-    data_process_send(seen->process, number, &body, NULL, 0);
+    data_process_send(seen->process, DATA_RING_LOST, &body, NULL, 0);
 }
 
 static void talks_and_stops(void **state) {
@@ -182,7 +189,7 @@ static void talks_and_stops(void **state) {
     struct seen seen;
     begin(&world, &seen);
     assert_int_equal(seen.held, 0);
-    say(&seen, DATA_RING_WANTED, 12);
+    want_ring(&seen, 12);
     UNTIL(&world, seen.generation == 12);
     UNTIL(&world, status_of(&seen).pong.calls == 4711);
     assert_true(status_of(&seen).pid > 0);
@@ -208,16 +215,16 @@ static void every_end_is_followed_by_another(void **state) {
     begin(&world, &seen);
     for (int i = 0; i < (int)(sizeof ends / sizeof ends[0]); i++) {
         int pid = status_of(&seen).pid;
-        say(&seen, DATA_RING_LOST, ends[i].deed);
+        say_lost(&seen, ends[i].deed);
         UNTIL(&world, seen.ends == i + 1);
         assert_int_equal(seen.cause.code, ends[i].code);
         assert_non_null(strstr(seen.cause.text, ends[i].text));
-        say(&seen, DATA_RING_LOST, DIE); /* to nobody: it reaches no successor either */
+        say_lost(&seen, DIE); /* to nobody: it reaches no successor either */
         UNTIL(&world, seen.begins == i + 2);
         assert_int_not_equal(status_of(&seen).pid, pid);
         assert_int_equal((int)status_of(&seen).deaths, i + 1);
     }
-    say(&seen, DATA_RING_WANTED, 5);
+    want_ring(&seen, 5);
     UNTIL(&world, seen.generation == 5);
     end(&world, &seen);
 }
@@ -227,9 +234,9 @@ static void who_takes_nothing_is_given_up(void **state) {
     struct world world;
     struct seen seen;
     begin(&world, &seen);
-    say(&seen, DATA_RING_LOST, HANG);
+    say_lost(&seen, HANG);
     for (uint32_t i = 0; i < FLOOD; i++)
-        say(&seen, DATA_RING_WANTED, i);
+        want_ring(&seen, i);
     UNTIL(&world, seen.ends == 1);
     assert_int_equal(seen.cause.code, ERR_RUNNER_LOST);
     assert_non_null(strstr(seen.cause.text, "does not take"));
